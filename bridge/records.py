@@ -1,0 +1,374 @@
+"""Every record that crosses the bus: one frozen dataclass each, parsed in this one place. Pure.
+
+A record is canonical JSON with a `schema` field `kakeya.<kind>/<major>`. Requests reject unknown
+fields; the others ignore what a newer minor version adds. Shapes: `bridge/schemas/*.schema.json`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from bridge import canonical, schema
+from bridge.errors import ManifestError, RefusedError
+
+PROTOCOL = 1
+MAX_REQUEST_BYTES = 64 * 1024
+MAX_RECORD_BYTES = 256 * 1024
+
+R = TypeVar("R")
+
+
+class VersionSkewError(RefusedError):
+    """A record was written by a newer protocol major than this program speaks."""
+
+    code = "version-skew"
+
+
+@dataclass(frozen=True, slots=True)
+class BusIdentity:
+    """What makes one bus this bus: written once, in the first commit of the ledger."""
+
+    id: str
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class PresetRef:
+    """An allowlisted workload, by name and by the digest of its definition."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a job needs: CPU slots, memory in MiB, GPUs, memory per GPU in MiB."""
+
+    cpus: int = 1
+    memory_mb: int = 512
+    gpus: int = 0
+    gpu_memory_mb: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the requester expects, written down before the run; never a gate.
+
+    `gate` is a rule of the gate language (docs/gates.md) or None for a prediction that a person
+    resolves; `credence` is a decimal string in [0, 1].
+    """
+
+    id: str
+    text: str
+    credence: str
+    rule: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One frozen manifest: what to run, on which code, for whom.
+
+    Attributes:
+        id: ULID of the job, also in its ref.
+        bus: id of the bus it was written for, so that it cannot be replayed on another.
+        params: the preset's params by name, complete (defaults filled in).
+        code: full oid of the commit whose code runs.
+        label: the one routing label in the ref; `labels` are all that the runner must have.
+        priority: 0 (first) to 9 (last).
+        queue_timeout_s: how long the requester lets it wait unclaimed, None for ever.
+        max_attempts: claims that may die before it counts as lost.
+        executor: an executor the requester insists on, or None.
+    """
+
+    id: str
+    bus: str
+    preset: PresetRef
+    params: Mapping[str, Any]
+    code: str
+    label: str
+    labels: tuple[str, ...]
+    resources: Resources
+    priority: int
+    nonce: str
+    requested_by: str
+    requested_at: str
+    queue_timeout_s: int | None = None
+    max_attempts: int = 3
+    executor: str | None = None
+    predictions: tuple[Prediction, ...] = ()
+    retry_of: str | None = None
+    amends: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An exclusive hold of a request by one session of one runner.
+
+    `trusted` is the commit that everything from launch to verdict comes from.
+    """
+
+    request: str
+    attempt: int
+    runner: str
+    session: str
+    trusted: str
+    preset: str
+    executor: str
+    isolation: str
+    lease_s: float
+    heartbeat_s: float
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job says it is: `eta_s` in seconds, None where unknown."""
+
+    step: int
+    total: int | None = None
+    eta_s: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogChunk:
+    """A piece of a job's output, in `logs/<attempt>-<sequence>.txt` beside the record."""
+
+    request: str
+    claim: str
+    attempt: int
+    sequence: int
+    bytes: int
+    nonce: str
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Requeue:
+    """A claim given back: `attempt` is the one that ended, `claim` the commit now fenced off."""
+
+    request: str
+    claim: str
+    attempt: int
+    reason: str
+    by: str
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How the job's process ended: exit code or signal, and the reason in one word.
+
+    `reason`: exit, signal, timeout, memory, output, disk, cancelled, vanished, launch.
+    """
+
+    code: int | None
+    signal: int | None
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactRef:
+    """A file that a job left, by digest; `path` is relative to the commit's `artifacts/`."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The one terminal record of a job.
+
+    Attributes:
+        state: done, failed, rejected, cancelled, expired or lost.
+        request: digest of the request; None only for a rejection whose request does not parse,
+            then `request_commit` alone binds it.
+        claim: oid of the claim that it answers, None where there was none.
+        verdict: overall verdict of the gates, where the job was judged.
+        message: one line for a person; `problems` holds the errors by path.
+    """
+
+    state: str
+    request: str | None
+    request_commit: str
+    attempt: int
+    by: str
+    nonce: str
+    message: str = ""
+    claim: str | None = None
+    exit: Exit | None = None
+    verdict: str | None = None
+    evidence: str | None = None
+    artifacts: tuple[ArtifactRef, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A claim that a heartbeat lists: the job's id and the claim's oid."""
+
+    id: str
+    claim: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decline:
+    """Why a runner does not take a job: `reason` is label, policy, resources, preset, version,
+    busy or draining; `detail` is for a person."""
+
+    id: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a runner says of itself in its heartbeat."""
+
+    labels: tuple[str, ...]
+    resources: Resources
+    free: Resources
+    trusted: str
+    code_policy: str
+    isolation: str
+    executors: tuple[str, ...]
+    os: str
+    version: str
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A runner's sign of life: its session, the claims it holds, what it declines."""
+
+    runner: str
+    session: str
+    sequence: int
+    nonce: str
+    heartbeat_s: float
+    facts: Facts
+    claims: tuple[Held, ...] = ()
+    declines: tuple[Decline, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CancelWish:
+    """A client's wish that a claimed job end."""
+
+    id: str
+    request: str
+    by: str
+    nonce: str
+    reason: str = ""
+
+
+KINDS: dict[str, type[Any]] = {
+    "bus": BusIdentity,
+    "request": Request,
+    "claim": Claim,
+    "log": LogChunk,
+    "requeue": Requeue,
+    "result": Result,
+    "heartbeat": Heartbeat,
+    "cancel": CancelWish,
+}
+_KIND_OF = {record: kind for kind, record in KINDS.items()}
+
+
+def to_json(record: object) -> dict[str, Any]:
+    """A wire record as JSON data, with its `schema` field; absent options are left out."""
+    return {"schema": f"kakeya.{_KIND_OF[type(record)]}/{PROTOCOL}", **_plain(record)}
+
+
+def to_bytes(record: object) -> bytes:
+    """A wire record as it stands in a commit: canonical JSON and a newline."""
+    return canonical.encode(to_json(record)) + b"\n"
+
+
+def digest_of(record: object) -> str:
+    """The digest that binds other records to this one."""
+    return canonical.digest(to_json(record))
+
+
+def parse(kind: str, data: bytes, *, where: str = "") -> Any:
+    """A wire record from its bytes.
+
+    Raises:
+        ManifestError: not JSON, not this schema, or out of bounds; each fault at its path.
+        VersionSkewError: written by a newer protocol major.
+    """
+    limit = MAX_REQUEST_BYTES if kind == "request" else MAX_RECORD_BYTES
+    value = canonical.decode(data, where=where or kind, max_bytes=limit)
+    return from_json(kind, value, where=where)
+
+
+def from_json(kind: str, value: object, *, where: str = "") -> Any:
+    """A wire record from JSON data; raises as `parse`."""
+    _check_version(kind, value, where or kind)
+    schema.check(value, schema.load("bridge", kind), where=where or kind)
+    return _build(KINDS[kind], cast("dict[str, Any]", value))
+
+
+def parse_request(data: bytes, *, where: str = "request") -> Request:
+    """A request from its bytes; raises as `parse`."""
+    return cast("Request", parse("request", data, where=where))
+
+
+def _check_version(kind: str, value: object, where: str) -> None:
+    name = value.get("schema") if isinstance(value, dict) else None
+    prefix = f"kakeya.{kind}/"
+    if not isinstance(name, str) or not name.startswith(prefix):
+        raise ManifestError(f"$.schema: expected {prefix}{PROTOCOL}", where=where)
+    major = name[len(prefix) :]
+    if major.isascii() and major.isdigit() and len(major) < 6 and int(major) > PROTOCOL:
+        raise VersionSkewError(
+            f"{name} was written by a newer program; this one speaks {prefix}{PROTOCOL}",
+            where=where,
+            remedy="upgrade kakeya_remote on this machine: git pull, then make install",
+        )
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            item.name: _plain(getattr(value, item.name))
+            for item in dataclasses.fields(value)
+            if not (getattr(value, item.name) is None and item.default is None)
+        }
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def _build(record: type[R], data: dict[str, Any]) -> R:
+    hints = typing.get_type_hints(record)
+    values = {
+        item.name: _convert(hints[item.name], data[item.name])
+        for item in dataclasses.fields(cast("Any", record))
+        if item.name in data
+    }
+    return record(**values)
+
+
+def _convert(hint: Any, value: Any) -> Any:
+    if isinstance(hint, types.UnionType):
+        options = [option for option in typing.get_args(hint) if option is not type(None)]
+        return None if value is None else _convert(options[0], value)
+    if typing.get_origin(hint) is tuple:
+        return tuple(_convert(typing.get_args(hint)[0], inner) for inner in value)
+    if dataclasses.is_dataclass(hint):
+        return _build(cast("type[Any]", hint), value)
+    if typing.get_origin(hint) is Mapping:
+        return canonical.freeze(value)
+    if hint is float:
+        return float(value)
+    return value
