@@ -151,7 +151,7 @@ def _check_strings(value: Any, path: str) -> None:
 
 
 def make_ulid(now_ms: int, randomness: bytes) -> str:
-    """A ULID of a Unix time in milliseconds and 10 random bytes: 26 characters, sortable by time."""
+    """A ULID, 26 characters, of a Unix time in milliseconds and 10 random bytes."""
     if not 0 <= now_ms < 2**48 or len(randomness) != 10:
         raise ValueError("a ULID takes 48 bits of milliseconds and 10 random bytes")
     number = (now_ms << 80) | int.from_bytes(randomness, "big")

@@ -220,8 +220,11 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Decline:
-    """Why a runner does not take a job: `reason` is label, policy, resources, preset, version,
-    busy or draining; `detail` is for a person."""
+    """Why a runner does not take a job.
+
+    `reason` is label, policy, resources, preset, version, busy or draining; `detail` is for a
+    person.
+    """
 
     id: str
     reason: str
@@ -319,6 +322,12 @@ def from_json(kind: str, value: object, *, where: str = "") -> Any:
 def parse_request(data: bytes, *, where: str = "request") -> Request:
     """A request from its bytes; raises as `parse`."""
     return cast("Request", parse("request", data, where=where))
+
+
+def clean_text(text: str, limit: int) -> str:
+    """`text` as a record may carry it: one line, no control or bidi characters, cut at `limit`."""
+    kept = "".join(char if char.isprintable() else " " for char in text)
+    return kept if len(kept) <= limit else f"{kept[: limit - 3]}..."
 
 
 def _check_version(kind: str, value: object, where: str) -> None:

@@ -1,7 +1,7 @@
-"""JSON Schema validation that reports every fault at its path. Pure.
+r"""JSON Schema validation that reports every fault at its path. Pure.
 
 Two traps of the plain library are closed: a float such as `1.0` is no integer, and a boolean is
-no number. Patterns in our schemas end with `(?![\\s\\S])`, since `$` lets a trailing newline by.
+no number. Patterns in our schemas end with `(?![\s\S])`, since `$` lets a trailing newline by.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def _validator(schema_text: str) -> Any:
     ).redefine(
         "number", lambda _, value: isinstance(value, (int, float)) and not isinstance(value, bool)
     )
-    strict = jsonschema.validators.extend(base, type_checker=checker)
-    return strict(json.loads(schema_text))
+    extend: Any = jsonschema.validators.extend
+    return extend(base, type_checker=checker)(json.loads(schema_text))
 
 
 def _describe(error: Any) -> str:

@@ -101,7 +101,8 @@ def next_state(state: State | None, event: Event) -> State:
     """
     transition = TRANSITIONS.get((state, event))
     if transition is None:
-        raise IntegrityError(f"no {event.value} may follow the state {state.value if state else '(none)'}")
+        name = state.value if state else "(no ref)"
+        raise IntegrityError(f"no {event.value} may follow the state {name}")
     return transition.state
 
 

@@ -1,0 +1,1 @@
+"""The bus: refs, commits and compare-and-swap on one git remote (bridge/PROTOCOL.md)."""

@@ -1,0 +1,87 @@
+"""Names of refs under the bus's root: built from checked parts, parsed with nothing assumed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from bridge.canonical import is_ulid
+from bridge.errors import UsageError
+
+DEFAULT_ROOT = "refs/heads/kakeya"
+
+_ROOT = re.compile(r"refs/(?:heads/)?[A-Za-z0-9][A-Za-z0-9_-]*(?:[./][A-Za-z0-9][A-Za-z0-9_-]*)*\Z")
+_NAME = re.compile(r"[a-z0-9]+(?:[-_.][a-z0-9]+)*\Z")
+_JOB = re.compile(r"job/([a-z0-9]+(?:[-_.][a-z0-9]+)*)/([0-9])([0-7][0-9A-HJKMNP-TV-Z]{25})\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class JobRef:
+    """A job's ref: its routing label, priority (0 first) and id."""
+
+    label: str
+    priority: int
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refs:
+    """Every ref name of one bus, all below one root.
+
+    Raises:
+        UsageError: on construction, if the root is no plain prefix under `refs/`.
+    """
+
+    root: str = DEFAULT_ROOT
+
+    def __post_init__(self) -> None:
+        if not _ROOT.match(self.root) or self.root.endswith(".lock"):
+            raise UsageError(
+                f"{self.root!r} is no root for a bus",
+                where="root",
+                remedy=f"use a prefix such as {DEFAULT_ROOT}",
+            )
+
+    def job(self, job: JobRef) -> str:
+        """`<root>/job/<label>/<priority><id>`."""
+        if not is_name(job.label) or not is_ulid(job.id) or not 0 <= job.priority <= 9:
+            raise UsageError(f"{job} cannot be the name of a ref", where="job")
+        return f"{self.root}/job/{job.label}/{job.priority}{job.id}"
+
+    def parse_job(self, ref: str) -> JobRef | None:
+        """The job that `ref` names, or None for a foreign ref."""
+        prefix = f"{self.root}/"
+        match = _JOB.match(ref[len(prefix) :]) if ref.startswith(prefix) else None
+        if match is None or match[1].endswith(".lock"):
+            return None
+        return JobRef(match[1], int(match[2]), match[3])
+
+    def heartbeat(self, runner: str) -> str:
+        """`<root>/hb/<runner>`."""
+        if not is_name(runner):
+            raise UsageError(f"{runner!r} is no name for a runner", where="name")
+        return f"{self.root}/hb/{runner}"
+
+    def wish(self, job_id: str) -> str:
+        """`<root>/ctl/<id>`."""
+        if not is_ulid(job_id):
+            raise UsageError(f"{job_id!r} is no job id", where="id")
+        return f"{self.root}/ctl/{job_id}"
+
+    def key(self, sha256_hex: str) -> str:
+        """`<root>/key/<sha256>`."""
+        return f"{self.root}/key/{sha256_hex}"
+
+    def code(self, oid: str) -> str:
+        """`<root>/code/<commit>`: a code commit that `--push-code` sent."""
+        return f"{self.root}/code/{oid}"
+
+    @property
+    def ledger(self) -> str:
+        """`<root>/ledger`."""
+        return f"{self.root}/ledger"
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` can be a label or a runner's name inside a ref."""
+    return len(text) <= 64 and _NAME.match(text) is not None and not text.endswith((".lock", "."))
