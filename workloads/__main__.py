@@ -1,0 +1,77 @@
+"""`python -m workloads NAME --job job.json`: one workload in its own process."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from bridge.errors import KakeyaError, UsageError
+from workloads.shared import job
+from workloads.shared.context import Context
+from workloads.shared.progress import Progress
+
+# Each module holds a frozen `Config` and `run(config, context)`; imported only when it is asked
+# for, since most of them import torch.
+WORKLOADS = {
+    "niah": "workloads.niah",
+    "noop": "workloads.noop",
+    "probe": "workloads.probe",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one workload; returns the exit code: 0 done, 2 the job file is wrong."""
+    arguments = _parse(argv)
+    try:
+        with Context.open(_load_job(arguments), progress=Progress.to_terminal()) as context:
+            _run(arguments.workload, context)
+    except KakeyaError as error:
+        sys.stderr.write(f"{error}\n")
+        if error.remedy:
+            sys.stderr.write(f"  try: {error.remedy}\n")
+        return int(error.exit_code)
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m workloads", description=__doc__)
+    parser.add_argument("workload", choices=sorted(WORKLOADS))
+    parser.add_argument("--job", type=Path, required=True, help="job.json, schema kakeya.job/1")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=None,
+        help="compute threads; OMP_NUM_THREADS where it is not given",
+    )
+    return parser.parse_args(argv)
+
+
+def _load_job(arguments: argparse.Namespace) -> job.Job:
+    if arguments.threads is not None:
+        if arguments.threads < 1:
+            raise UsageError("at least one thread is needed", where="--threads")
+        # numpy and torch read it when they are imported, which has not happened yet.
+        os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
+    loaded = job.load(arguments.job)
+    if loaded.workload is not None and loaded.workload != arguments.workload:
+        raise UsageError(
+            f"the job is for {loaded.workload!r}, the command names {arguments.workload!r}",
+            where=f"{arguments.job}: $.workload",
+        )
+    return loaded
+
+
+def _run(name: str, context: Context) -> None:
+    module: ModuleType = importlib.import_module(WORKLOADS[name])
+    config = job.build_config(module.Config, context.job.config, where=str(context.job.path))
+    context.start(name, config)
+    module.run(config, context)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

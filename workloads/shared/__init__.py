@@ -1,0 +1,1 @@
+"""What several workloads need: job files, samples, models, attention, decoding, needles."""
