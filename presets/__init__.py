@@ -1,0 +1,1 @@
+"""The allowlist: presets, their params, and the assets they name."""
