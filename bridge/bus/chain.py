@@ -1,7 +1,7 @@
 """A job's commit chain, read and judged: every commit must be a legal, bound next step.
 
-Reading stops at the first commit that is not; what came before still stands, and `fault` names
-what is wrong, so that the last valid holder can write over it.
+A commit that is not changes nothing: what came before still stands, `fault` names what is wrong
+with the tip, and the last valid holder can write over it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Chain:
         attempt: the attempt that runs now, or the next one to be claimed.
         claim, claim_oid: the hold in force, None in other states.
         problems: why the request is malformed (then `request` is None).
-        fault: why the commits after `head` do not count.
+        fault: why the commits after `head` do not count, None where the tip is valid.
     """
 
     ref: str
@@ -123,9 +123,10 @@ def read_chain(
     parent: str | None = None
     for commit in commits:
         try:
-            chain = _extend(chain, commit, parent, read_blob, bus_id)
+            chain = replace(_extend(chain, commit, parent, read_blob, bus_id), fault=None)
         except KakeyaError as error:
-            return replace(chain, fault=f"{commit.oid[:12]}: {error}")
+            # the holder writes over a foreign commit, so later ones may count again
+            chain = replace(chain, fault=f"{commit.oid[:12]}: {error}")
         parent = commit.oid
     return chain
 

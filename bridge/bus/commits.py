@@ -57,7 +57,7 @@ def compose_step(
     files: Mapping[str, bytes] | None = None,
     story: tuple[str, ...] = (),
 ) -> Prepared:
-    """The commit that takes `chain` one step on from its last valid commit.
+    """The commit that takes `chain` one step on, over whatever foreign commit stands at its tip.
 
     Args:
         chain: where the job stands.
@@ -68,11 +68,10 @@ def compose_step(
         files: further files by path, such as a chunk of log or the evidence.
         story: lines for the commit's body.
     """
-    parent = chain.tip if chain.fault else chain.head
     return build_commit(
         {RECORD_FILES[event]: records.to_bytes(record), **(files or {})},
         kept_files=chain.files,
-        parents=(parent,),
+        parents=(chain.tip,),
         message=_message(_subject(event, record), [*_story(record), *story]) + f"\n{SKIP_CI}\n",
         author=author,
         when_s=when_s,
