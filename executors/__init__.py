@@ -1,0 +1,40 @@
+"""Ways to launch a claimed job: one module each, one explicit table, modules loaded on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from bridge.errors import UsageError
+
+if TYPE_CHECKING:
+    from executors.contract import Executor
+
+Options = Mapping[str, str]
+
+
+def _local(options: Options) -> Executor:
+    from executors.local import LocalExecutor
+
+    return LocalExecutor(**options)
+
+
+EXECUTORS: Mapping[str, Callable[[Options], Executor]] = {
+    "local": _local,
+}
+
+
+def make_executor(name: str, options: Options | None = None) -> Executor:
+    """The executor of a name, with the options that the runner's own file gives it.
+
+    Raises:
+        UsageError: there is none of that name, or it takes no such option.
+    """
+    if name not in EXECUTORS:
+        raise UsageError(
+            f"there is no executor {name}", remedy=f"use one of {', '.join(EXECUTORS)}"
+        )
+    try:
+        return EXECUTORS[name](options or {})
+    except TypeError as error:
+        raise UsageError(f"executor {name}: {error}", where="executors") from error

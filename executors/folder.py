@@ -1,0 +1,133 @@
+"""The folder of one attempt: how it is laid out, staged, read, and buried when nobody else did.
+
+`code/ out/ report/ job.json launch.json bootstrap.py supervisor.json output.log exit.json`; the
+supervisor writes all but `code/`, `job.json` (the runner's) and what lies in `out/` and `report/`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from bridge.errors import ExecutorError
+from executors.contract import BOOTSTRAP, CODE, LOG, OUT, REPORT, Job, Launch
+from executors.supervise import cgroup, processes
+from executors.supervise.entry import GROUP
+from executors.supervise.files import create_once, encode, read_json
+from executors.supervise.launch import (
+    ENDED,
+    LAUNCH,
+    MARK,
+    STARTED,
+    Ending,
+    ending_from_json,
+)
+
+HERE = Path(__file__).resolve().parent
+SUPERVISE = HERE / "supervise"
+
+
+def render_folder(
+    job: Job, executor: str, command: tuple[str, ...], files: Mapping[str, str] | None = None
+) -> Launch:
+    """A launch on this machine's file system, whatever system starts its `command`. Pure."""
+    return Launch(
+        executor=executor,
+        argv=job.argv,
+        cwd=job.folder / CODE,
+        env=job.env,
+        job_dir=job.folder,
+        out=job.folder / OUT,
+        report=job.folder / REPORT,
+        log=job.folder / LOG,
+        limits=job.limits,
+        run_as=job.run_as,
+        command=command,
+        files=MappingProxyType(dict(files or {})),
+    )
+
+
+def stage(launch: Launch) -> None:
+    """Write what the supervisor reads; the same launch again changes nothing.
+
+    Raises:
+        ExecutorError: the folder already holds another launch, or cannot be written.
+    """
+    try:
+        for folder in (launch.job_dir, launch.cwd, launch.out, launch.report):
+            folder.mkdir(parents=True, exist_ok=True)
+        if not (launch.job_dir / LAUNCH).exists():
+            shutil.copyfile(HERE / BOOTSTRAP, launch.job_dir / BOOTSTRAP)
+            for name, text in launch.files.items():
+                (launch.job_dir / name).write_text(text, encoding="utf-8")
+        data = encode(launch.as_json())
+        # It holds the job's environment, and with that its secrets: nobody else may read it.
+        created = create_once(launch.job_dir / LAUNCH, data, mode=0o600)
+        if not created and (launch.job_dir / LAUNCH).read_bytes() != data:
+            raise ExecutorError(
+                "the folder holds another launch",
+                where=str(launch.job_dir),
+                remedy="give each attempt a folder of its own",
+            )
+    except OSError as error:
+        raise ExecutorError(
+            f"cannot write the job's folder: {error}",
+            where=str(launch.job_dir),
+            remedy="free disk space or change the folder's owner",
+        ) from error
+
+
+def started_system(job_dir: Path) -> Mapping[str, str]:
+    """What `supervisor.json` says of the process that holds a job.
+
+    Raises:
+        ExecutorError: there is no such file.
+    """
+    started = read_json(job_dir / STARTED)
+    if started is None:
+        raise ExecutorError("no supervisor has started here", where=str(job_dir))
+    names = ("pid", "started", "mark")
+    return MappingProxyType({name: str(started[name]) for name in names})
+
+
+def read_ending(job_dir: Path) -> Ending | None:
+    """The job's end as its supervisor wrote it, None where it did not."""
+    try:
+        data = read_json(job_dir / ENDED)
+        return None if data is None else ending_from_json(data)
+    except ValueError as error:
+        return Ending(None, None, "vanished", f"exit.json cannot be read: {error}")
+
+
+def bury(job_dir: Path, mark: str) -> Ending:
+    """End what a dead supervisor left behind and write the end that it could not write."""
+    if (job_dir / GROUP).exists():
+        cgroup.sweep(Path((job_dir / GROUP).read_text()))
+    left = 0
+    while rows := processes.marked(processes.table(), f"{MARK}={mark}"):
+        sent = processes.send(rows, signal.SIGKILL)
+        if not sent:  # not ours to kill
+            break
+        left = max(left, sent)
+    ending = Ending(
+        None,
+        None,
+        "vanished",
+        "its supervisor ended without a word: killed, or the machine was restarted",
+        leftovers=left,
+    )
+    create_once(job_dir / ENDED, encode(ending.as_json()))
+    return read_ending(job_dir) or ending
+
+
+def read_log(path: Path, offset: int, limit: int) -> bytes:
+    """A piece of a file that may not be there yet."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(limit)
+    except FileNotFoundError:
+        return b""

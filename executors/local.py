@@ -1,0 +1,65 @@
+"""Jobs on this machine, each under a detached supervisor that outlives the runner."""
+
+from __future__ import annotations
+
+import sys
+
+from bridge import proc
+from bridge.errors import ExecutorError
+from executors import folder
+from executors.contract import LOG, Handle, Job, Launch, Poll
+from executors.supervise import processes
+from executors.supervise.files import create_once
+from executors.supervise.launch import CANCEL
+
+SUBMIT_S = 60.0
+
+
+class LocalExecutor:
+    """Starts `executors/supervise` on this machine.
+
+    Args:
+        python: interpreter that runs the supervisor (not the job's: that one is in its argv).
+    """
+
+    name = "local"
+
+    def __init__(self, python: str = sys.executable) -> None:
+        self._python = python
+
+    def render(self, job: Job) -> Launch:
+        """The launch of a job; see `Executor.render`."""
+        return folder.render_folder(
+            job, self.name, (self._python, "-I", str(folder.SUPERVISE), str(job.folder))
+        )
+
+    def submit(self, launch: Launch) -> Handle:
+        """Start the supervisor; see `Executor.submit`."""
+        folder.stage(launch)
+        done = proc.run(launch.command, cwd=launch.job_dir, env=proc.base_env(), timeout_s=SUBMIT_S)
+        if done.code != 0:
+            raise ExecutorError(
+                f"the supervisor did not start: {done.stderr.decode(errors='replace').strip()}",
+                where=str(launch.job_dir),
+                remedy="check that the folder is writable and the disk is not full",
+            )
+        return Handle(self.name, launch.job_dir, folder.started_system(launch.job_dir))
+
+    def poll(self, handle: Handle) -> Poll:
+        """What became of the job; see `Executor.poll`."""
+        # A living supervisor has the last word: exit.json is believed once it is gone, so that
+        # a job that writes the file itself ends nothing.
+        if processes.identity(int(handle.system["pid"])) == handle.system["started"]:
+            return Poll("running")
+        ending = folder.read_ending(handle.job_dir)
+        if ending is None:
+            ending = folder.bury(handle.job_dir, handle.system["mark"])
+        return Poll("ended", ending)
+
+    def cancel(self, handle: Handle) -> None:
+        """Leave the wish in the job's folder; the supervisor looks there; see `Executor.cancel`."""
+        create_once(handle.job_dir / CANCEL, b"")
+
+    def logs(self, handle: Handle, offset: int, limit: int) -> bytes:
+        """A piece of the log; see `Executor.logs`."""
+        return folder.read_log(handle.job_dir / LOG, offset, limit)
