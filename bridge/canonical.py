@@ -16,6 +16,7 @@ import rfc8785
 from bridge.errors import ManifestError
 
 MAX_DEPTH = 32
+MAX_SHOWN = 200  # characters of a stranger's text in an error
 MAX_SAFE_INTEGER = 2**53 - 1  # RFC 8785 takes no integer that a double cannot hold
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -88,6 +89,17 @@ def decode(data: bytes, *, where: str = "", max_bytes: int = 64 * 1024) -> Any:
     return value
 
 
+def printable(text: str, limit: int) -> str:
+    """`text` fit for a terminal and a record: control and invisible characters escaped, short."""
+    shown = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+    if len(shown) <= limit:
+        return shown
+    return f"{shown[: limit * 2 // 3]} ... {shown[-(limit // 4) :]}"
+
+
 def _check_depth(text: str, where: str) -> None:
     depth = 0
     quoted = escaped = False
@@ -113,7 +125,7 @@ def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     seen: dict[str, Any] = {}
     for key, value in pairs:
         if key in seen:
-            raise ManifestError(f"duplicate key {key!r}")
+            raise ManifestError(f"duplicate key {printable(key, MAX_SHOWN)!r}")
         seen[key] = value
     return seen
 
@@ -140,7 +152,8 @@ def _check_strings(value: Any, path: str) -> None:
         try:
             value.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise ManifestError(f"{path}: lone surrogate in a string") from error
+            where = printable(path, MAX_SHOWN)
+            raise ManifestError(f"{where}: lone surrogate in a string") from error
     elif isinstance(value, dict):
         for key, inner in value.items():
             _check_strings(key, path)
