@@ -272,6 +272,18 @@ class CancelWish:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class KeyNote:
+    """An idempotency key that is taken: by which job, asked for by which manifest.
+
+    `manifest` is the digest of the request without its id, nonce and time.
+    """
+
+    id: str
+    manifest: str
+    nonce: str
+
+
 KINDS: dict[str, type[Any]] = {
     "bus": BusIdentity,
     "request": Request,
@@ -281,6 +293,7 @@ KINDS: dict[str, type[Any]] = {
     "result": Result,
     "heartbeat": Heartbeat,
     "cancel": CancelWish,
+    "key": KeyNote,
 }
 _KIND_OF = {record: kind for kind, record in KINDS.items()}
 
@@ -317,6 +330,14 @@ def from_json(kind: str, value: object, *, where: str = "") -> Any:
     _check_version(kind, value, where or kind)
     schema.check(value, schema.load("bridge", kind), where=where or kind)
     return _build(KINDS[kind], cast("dict[str, Any]", value))
+
+
+def manifest_digest(request: Request) -> str:
+    """What two submissions under one idempotency key must share: all but id, nonce and time."""
+    data = to_json(request)
+    return canonical.digest(
+        {key: data[key] for key in data.keys() - {"id", "nonce", "requested_at"}}
+    )
 
 
 def parse_request(data: bytes, *, where: str = "request") -> Request:

@@ -178,6 +178,25 @@ class GitBus:
         self.swap([Update(self.refs.ledger, None, commit)])
         return self.identity()
 
+    def fetch_code(self, commit: str) -> Git:
+        """A cache that holds a code commit, opened for the caller to close.
+
+        Raises:
+            BusError: the remote has it neither under the root nor gives it by id.
+        """
+        local = f"+{self.refs.code(commit)}:refs/code/{commit}"
+        with self._lock:
+            git = Git.create_cache(
+                self.cache / "code.git", timeout_s=self.profile.network_timeout_s
+            )
+            if git.resolve(commit) is not None:
+                return git
+            try:
+                git.fetch(self.url, [local], depth=1)
+            except BusError:
+                git.fetch(self.url, [f"+{commit}:refs/code/{commit}"], depth=1)
+        return git
+
     # -- writing ---------------------------------------------------------------------------
 
     def swap(self, updates: Sequence[Update], *, atomic: bool = False) -> tuple[Outcome, ...]:
@@ -195,35 +214,46 @@ class GitBus:
             reply = self._jobs.push(self.url, rows, atomic=atomic)
         accepted = {line.ref for line in reply.lines if line.flag != "!"}
         refusals = {line.ref: line.summary for line in reply.lines if line.flag == "!"}
+        if atomic:
+            done = all(update.ref in accepted for update in updates)
+            reason = next(iter(refusals.values()), reply.stderr)
+            return (Outcome.WON if done else self._settle(updates, reason),) * len(updates)
         return tuple(
             Outcome.WON
             if update.ref in accepted
-            else self._settle(update, refusals.get(update.ref, reply.stderr))
+            else self._settle([update], refusals.get(update.ref, reply.stderr))
             for update in updates
         )
 
-    def _settle(self, update: Update, reason: str) -> Outcome:
-        wanted = update.new.oid if update.new else None
+    def _settle(self, updates: Sequence[Update], reason: str) -> Outcome:
+        """How a push ended that was not simply accepted; its updates stand or fall together."""
+        rows = [(item.ref, item.old, item.new.oid if item.new else None) for item in updates]
         for attempt in range(_RETRIES):
-            tip = self.peek(update.ref)
-            now = tip.oid if tip else None
-            if now == wanted or (wanted and now and self._descends(update.ref, wanted)):
+            standings = {self._standing(*row) for row in rows}
+            if standings == {Outcome.WON}:
                 return Outcome.WON
-            if now != update.old:
+            if standings != {Outcome.UNSETTLED}:
                 return Outcome.LOST
             self._pause(_RETRY_PAUSE_S * 2**attempt)
             with self._lock:
-                reply = self._jobs.push(self.url, [(update.ref, update.old, wanted)], atomic=False)
-            if any(line.ref == update.ref and line.flag != "!" for line in reply.lines):
+                reply = self._jobs.push(self.url, rows, atomic=len(rows) > 1)
+            if {line.ref for line in reply.lines if line.flag != "!"} >= {row[0] for row in rows}:
                 return Outcome.WON
             reason = next((line.summary for line in reply.lines), reply.stderr)
         if "denied" in reason or "hook declined" in reason or "fatal:" in reason:
             raise BusError(
-                f"the remote refuses {update.ref}: {reason.strip()[:300]}",
+                f"the remote refuses {rows[0][0]}: {reason.strip()[:300]}",
                 where=self.url,
                 remedy="check that this machine may push below the bus's root",
             )
         return Outcome.UNSETTLED
+
+    def _standing(self, ref: str, old: str | None, wanted: str | None) -> Outcome:
+        tip = self.peek(ref)
+        now = tip.oid if tip else None
+        if now == wanted or (wanted and now and self._descends(ref, wanted)):
+            return Outcome.WON
+        return Outcome.UNSETTLED if now == old else Outcome.LOST
 
     def _descends(self, ref: str, ancestor: str) -> bool:
         tip = self._fetch(ref, SMALL_BLOBS)
