@@ -81,6 +81,8 @@ def _message(error: Any) -> str:
         return f"{len(error.instance)} {noun}, {bound} {error.validator_value} are taken"
     if error.validator == "uniqueItems":
         return "holds an item twice"
+    if error.validator == "pattern" and "description" in error.schema:
+        return f"{error.instance!a} is not {error.schema['description']}"
     return str(error.message).replace(_WHOLE, "'")
 
 
