@@ -65,7 +65,8 @@ def _wrong_types(draw: st.DrawFn, base: Mapping[str, Any]) -> HostileManifest:
     )
     nothing = st.sampled_from([None, True, False, [], {}, [value], {"value": value}])
     if isinstance(value, str):
-        wrong: st.SearchStrategy[Any] = nothing | st.integers() | st.floats(allow_nan=False)
+        numbers = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(-1e300, 1e300)
+        wrong: st.SearchStrategy[Any] = nothing | numbers
     else:
         large = st.integers(10**9, 2**53 - 1)
         wrong = nothing | st.text(max_size=8) | large | large.map(lambda number: -number)

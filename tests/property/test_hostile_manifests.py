@@ -1,4 +1,4 @@
-"""Every hostile manifest is refused, at its path, in words that a record and a terminal can hold."""
+"""Every hostile manifest is refused at its path, in words that a record can hold."""
 
 from __future__ import annotations
 
