@@ -1,0 +1,170 @@
+"""`kakeya_remote runner`: serve a bus with this machine."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from bridge.runner.config import RunnerConfig
+    from bridge.runner.daemon import Runner
+
+
+@click.group("runner")
+def runner_group() -> None:
+    """Serve a bus: claim allowed requests, run them, commit evidence back.
+
+    \b
+    Example:
+      kakeya_remote runner start --bus /srv/bus.git --label mac-m4
+    """
+
+
+def _options(command: Any) -> Any:
+    decorators = [
+        click.option("--config", type=click.Path(path_type=Path), help="The runner's own file."),
+        click.option("--bus", metavar="URL|DIR", help="The git remote to serve."),
+        click.option("--name", help="This runner's name on the bus; default: the host's name."),
+        click.option("--label", "labels", multiple=True, help="A label it has; may be repeated."),
+        click.option("--profile", type=click.Choice(["local", "self-hosted", "github"])),
+        click.option(
+            "--trusted",
+            type=click.Path(path_type=Path),
+            help="The checkout whose commit decides what may run; default: the one you are in.",
+        ),
+        click.option("--allow-edits", is_flag=True, help="Run although that checkout is edited."),
+    ]
+    for decorate in reversed(decorators):
+        command = decorate(command)
+    return command
+
+
+@runner_group.command("start")
+@_options
+@click.option("--with-parent", is_flag=True, hidden=True, help="End when the starter is gone.")
+def start_command(with_parent: bool, **given: Any) -> None:
+    """Serve until told to stop.
+
+    SIGTERM or Ctrl-C drains: held jobs are finished, nothing new is claimed. A second one, or
+    SIGQUIT, stops now; jobs that still run are found again by the next start.
+
+    \b
+    Example:
+      kakeya_remote runner start --bus /srv/bus.git --label any --label mac-m4
+    """
+    import os
+
+    runner = _open(given)
+    parent = os.getppid()
+    stopping = Stopping(runner)
+    try:
+        runner.open()
+        runner.run(lambda: stopping.now or (with_parent and os.getppid() != parent))
+    finally:
+        runner.close()
+
+
+@runner_group.command("once")
+@_options
+@click.option("--timeout", "timeout_s", default=30.0, show_default=True, help="Seconds to wait.")
+def once_command(timeout_s: float, **given: Any) -> None:
+    """Run one job and end; 7 if none came within the time.
+
+    \b
+    Example:
+      kakeya_remote runner once --bus https://git.example/lab/bus.git --timeout 60
+    """
+    from bridge.errors import ExitCode
+
+    runner = _open(given)
+    try:
+        runner.open()
+        ended = runner.run_once(timeout_s=timeout_s)
+    finally:
+        runner.close()
+    raise SystemExit(int(ExitCode.DONE if ended else ExitCode.NO_RUNNER))
+
+
+class Stopping:
+    """What signals ask of a runner: the first one to drain, the second one to stop now."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.now = False
+        self._runner = runner
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+        signal.signal(signal.SIGQUIT, self._on_signal)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self.now = self._runner.draining or number == signal.SIGQUIT
+        self._runner.draining = True
+
+
+def _open(given: dict[str, Any]) -> Runner:
+    from bridge.bus.remote import GitBus
+    from bridge.runner.daemon import Runner
+    from bridge.runner.trust import open_trust
+
+    config = _load(given)
+    trust = open_trust(
+        config.trusted,
+        config.trusted_commit,
+        config.state_dir,
+        allow_edits=config.allow_edits,
+    )
+    bus = GitBus(config.bus, config.cache_dir, refs=config.refs, profile=config.profile)
+    if trust.edited:
+        click.echo(
+            f"note: {len(trust.edited)} files of the running program differ from commit "
+            f"{trust.commit[:12]}; records say so",
+            err=True,
+        )
+    return Runner(config, trust, bus)
+
+
+def _load(given: dict[str, Any]) -> RunnerConfig:
+    from bridge.runner.config import default_config_path, load_config, parse_config
+
+    overrides: dict[str, Any] = {key: given[key] for key in ("bus", "name", "profile")}
+    overrides["labels"] = list(given["labels"]) or None
+    overrides = {key: value for key, value in overrides.items() if value is not None}
+    if "bus" in overrides:
+        overrides["bus"] = _absolute(overrides["bus"])
+    if given["trusted"] is not None or given["allow_edits"]:
+        checkout = Path(given["trusted"] or ".").absolute()
+        overrides["trusted"] = {"checkout": str(checkout), "allow_edits": given["allow_edits"]}
+    path = given["config"] or default_config_path()
+    if given["config"] is not None or path.is_file():
+        return load_config(path, overrides)
+    return parse_config(
+        {**_defaults(), **overrides}, where="command line (no settings file)", base=Path.cwd()
+    )
+
+
+def _defaults() -> dict[str, Any]:
+    import os
+    import socket
+
+    from bridge.client.settings import load_settings
+    from bridge.git import Git
+
+    host = re.sub(r"[^a-z0-9]+", "-", socket.gethostname().lower()).strip("-")[:40] or "runner"
+    git = Git.find(Path.cwd())
+    checkout = git.path.parent if git is not None else None
+    settings = load_settings({}, os.environ, folder=Path.cwd(), checkout=checkout)
+    defaults: dict[str, Any] = {"name": host, "trusted": {"checkout": str(checkout or Path.cwd())}}
+    if settings.bus is not None:
+        defaults["bus"] = settings.bus
+        defaults["root"] = settings.refs.root
+    return defaults
+
+
+def _absolute(bus: str) -> str:
+    from bridge.client.settings import absolute_bus
+
+    return absolute_bus(bus, Path.cwd())

@@ -1,0 +1,1 @@
+"""The runner: claims what its owner allows, runs it, judges it, and writes one result for each."""

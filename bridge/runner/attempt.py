@@ -1,0 +1,276 @@
+"""One claimed job on its way to a result: prepare, launch, watch, judge.
+
+The slow steps (export, inputs, judging) run on threads, so that the daemon's own loop, which
+beats the heart, never waits for them.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor as Pool
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from bridge.bus.chain import Chain
+from bridge.errors import KakeyaError
+from bridge.git import Git
+from bridge.records import ArtifactRef, Claim, Exit, Progress, Request, Resources, clean_text
+from bridge.runner.collect import read_tail
+from bridge.runner.config import RunnerConfig
+from bridge.runner.judging import Case, Judgement, judge_attempt
+from bridge.runner.outbox import write_synced
+from bridge.runner.trust import Trust
+from bridge.runner.workspace import (
+    Workspace,
+    find_code,
+    job_folder,
+    prepare_workspace,
+    read_json,
+)
+from executors import make_executor
+from executors.contract import OUT, Executor, Handle, Poll, handle_from_json
+from presets.definition import Preset
+
+MAX_CHUNK_BYTES = 256 * 1024
+MAX_LOG_BYTES = 8 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What an attempt came to: the terminal event's fields and the files of its commit."""
+
+    state: str
+    exit: Exit
+    message: str
+    verdict: str | None = None
+    evidence: str | None = None
+    artifacts: tuple[ArtifactRef, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Timings:
+    """Wall-clock marks of one attempt, Unix seconds, for the record alone."""
+
+    claimed: float
+    launched: float | None = None
+    ended: float | None = None
+
+
+class Attempt:
+    """A claim that this session holds; `advance` moves it on and never blocks for long.
+
+    Args:
+        chain: the job's chain as of the claim.
+        claim: the claim's record; `claim_oid` its commit.
+        preset: from the trusted commit.
+        config: the runner's own settings.
+        trust: the trusted commit.
+        pool: threads for the slow steps.
+        fetch_code: brings a code commit from the bus.
+        say: told what is being waited for.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        claim: Claim,
+        claim_oid: str,
+        preset: Preset,
+        config: RunnerConfig,
+        trust: Trust,
+        pool: Pool,
+        fetch_code: Callable[[str], Git],
+        say: Callable[[str], None],
+    ) -> None:
+        assert chain.request is not None
+        self.chain = chain
+        self.claim = claim
+        self.claim_oid = claim_oid
+        self.request: Request = chain.request
+        self.preset = preset
+        self.ended: Ended | None = None
+        self.folder = job_folder(config.state_dir, self.request.id, claim.attempt)
+        self.cancelled = False
+        self._config, self._trust, self._pool = config, trust, pool
+        self._fetch_code, self._say = fetch_code, say
+        self._executor: Executor = make_executor(claim.executor)
+        self._timings = Timings(time.time())
+        self._preparing: Future[Handle] | None = None
+        self._judging: Future[Judgement] | None = None
+        self._handle: Handle | None = None
+        self._exit: Exit | None = None
+        self._log_offset = 0
+
+    @property
+    def resources(self) -> Resources:
+        """What the job occupies."""
+        return self.request.resources
+
+    def start(self) -> None:
+        """Begin with the folder."""
+        self._preparing = self._pool.submit(self._prepare)
+
+    def adopt(self, log_offset: int) -> None:
+        """Go on after a restart of the runner: with the job if it was launched, else anew.
+
+        Args:
+            log_offset: bytes of output that the bus has already.
+        """
+        handle = read_json(self.folder / "handle.json")
+        if not handle:
+            self.start()
+            return
+        self._handle = handle_from_json(handle)
+        self._log_offset = log_offset
+        marks = read_json(self.folder / "timings.json")
+        for name in ("claimed", "launched", "ended"):
+            mark = marks.get(name)
+            if isinstance(mark, float):
+                setattr(self._timings, name, mark)
+
+    def cancel(self) -> None:
+        """End the job; its result will say cancelled."""
+        self.cancelled = True
+        if self._handle is not None and self._exit is None:
+            self._executor.cancel(self._handle)
+
+    def advance(self) -> None:
+        """Look at whatever is under way and take the next step when it is done."""
+        if self._preparing is not None and self._preparing.done():
+            self._take_handle(self._preparing)
+        elif self._judging is not None and self._judging.done():
+            self._take_judgement(self._judging)
+        elif self._handle is not None and self._exit is None:
+            poll = self._executor.poll(self._handle)
+            if poll.exit is not None:
+                self._take_exit(poll)
+
+    def take_log(self) -> bytes:
+        """The next piece of output that the bus does not have, cut at a line where it can be."""
+        if self._handle is None or self._log_offset >= MAX_LOG_BYTES:
+            return b""
+        limit = min(MAX_CHUNK_BYTES, MAX_LOG_BYTES - self._log_offset)
+        piece = self._executor.logs(self._handle, self._log_offset, limit)
+        if len(piece) == limit and b"\n" in piece:
+            piece = piece[: piece.rindex(b"\n") + 1]
+        self._log_offset += len(piece)
+        return piece
+
+    def return_log(self, piece: bytes) -> None:
+        """The bus did not take the piece: it is the next one again."""
+        self._log_offset -= len(piece)
+
+    def take_progress(self) -> Progress | None:
+        """The job's latest report of progress, None if there is none."""
+        tail = read_tail(self.folder / OUT / "progress.jsonl", 4096)
+        try:
+            row = json.loads(tail.strip().splitlines()[-1])
+            return Progress(
+                step=int(row["step"]),
+                total=None if row.get("total") is None else int(row["total"]),
+                eta_s=None if row.get("eta_s") is None else round(float(row["eta_s"]), 1),
+                note=clean_text(str(row.get("note", "")), 200),
+            )
+        except (ValueError, KeyError, TypeError, IndexError, OverflowError):
+            return None  # none yet, half written, or not what a progress row is
+
+    def _prepare(self) -> Handle:
+        workspace = prepare_workspace(
+            self.request,
+            self.claim.attempt,
+            self.preset,
+            self._config,
+            self._trust,
+            find_code=lambda oid: find_code(self._config.trusted, oid, self._fetch_code),
+            say=self._say,
+        )
+        self._note_workspace(workspace)
+        handle = self._executor.submit(self._executor.render(workspace.job))
+        self._timings.launched = time.time()
+        self._note_timings()
+        write_synced(self.folder / "handle.json", json.dumps(handle.as_json()).encode())
+        return handle
+
+    def _note_workspace(self, workspace: Workspace) -> None:
+        facts = {
+            "code_tree": workspace.code_tree,
+            "lfs_pointers": list(workspace.lfs_pointers),
+            "argv": list(workspace.job.argv),
+            "inputs": [
+                {"role": role, "uri": item.uri, "digest": item.digest}
+                for role, item in sorted(workspace.inputs.items())
+            ],
+        }
+        write_synced(self.folder / "workspace.json", json.dumps(facts).encode())
+
+    def _note_timings(self) -> None:
+        marks: dict[str, Any] = {
+            "claimed": self._timings.claimed,
+            "launched": self._timings.launched,
+            "ended": self._timings.ended,
+        }
+        write_synced(self.folder / "timings.json", json.dumps(marks).encode())
+
+    def _take_handle(self, future: Future[Handle]) -> None:
+        self._preparing = None
+        error = future.exception()
+        if error is None:
+            self._handle = future.result()
+            if self.cancelled:
+                self._executor.cancel(self._handle)
+            return
+        detail = clean_text(_describe(error), 2000)
+        self.ended = Ended("failed", Exit(None, None, "launch", detail), f"not launched: {detail}")
+
+    def _take_exit(self, poll: Poll) -> None:
+        self._exit = poll.exit
+        self._timings.ended = time.time()
+        self._note_timings()
+        assert poll.ending is not None
+        case = Case(
+            self.chain,
+            self.claim,
+            self.claim_oid,
+            self.preset,
+            self.folder,
+            poll.ending,
+            {
+                "queued": self.request.requested_at,
+                "claimed": self._timings.claimed,
+                "started": self._timings.launched,
+                "finished": self._timings.ended,
+            },
+        )
+        self._judging = self._pool.submit(judge_attempt, case, self._config, self._trust)
+
+    def _take_judgement(self, future: Future[Judgement]) -> None:
+        self._judging = None
+        assert self._exit is not None
+        error = future.exception()
+        judged = Judgement() if error is not None else future.result()
+        message = f"the judge failed: {_describe(error)}" if error else judged.message
+        if self.cancelled or self._exit.reason == "cancelled":
+            state, message = "cancelled", "cancelled while it ran"
+        else:
+            state = "done" if self._exit.reason == "exit" and self._exit.code == 0 else "failed"
+        verdict = "error" if error is not None else judged.verdict
+        self.ended = Ended(
+            state,
+            self._exit,
+            clean_text(message, 2000),
+            verdict if state in ("done", "failed") else None,
+            judged.evidence,
+            judged.artifacts,
+            judged.files,
+        )
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, KakeyaError):
+        remedy = f" ({error.remedy})" if error.remedy else ""
+        return f"{error}{remedy}"
+    return f"{type(error).__name__}: {error}"

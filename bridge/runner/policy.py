@@ -1,0 +1,159 @@
+"""What a runner does with a queued job: pure decisions, no clock, no I/O."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bridge.bus.chain import Chain
+from bridge.errors import ManifestError
+from bridge.records import Request, Resources
+from bridge.runner.config import RunnerConfig
+from presets.admission import check_request
+from presets.catalog import Catalog
+from presets.definition import Preset
+
+FAIRNESS = 4  # every fourth claim takes the job that was seen longest
+HEAD = 8  # claims are drawn at random among this many, so that runners seldom collide
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """The job may run here."""
+
+    request: Request
+    preset: Preset
+    executor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Every runner must refuse the job: it ends rejected, `problems` at their paths."""
+
+    message: str
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """The job is left to others; `reason` as in `records.Decline`."""
+
+    reason: str
+    detail: str
+
+
+Decision = Take | Refuse | Pass
+
+
+def decide(
+    chain: Chain,
+    config: RunnerConfig,
+    catalog: Catalog,
+    executors: Sequence[str],
+    is_merged: Callable[[str], bool],
+) -> Decision:
+    """Whether this runner may run a queued job, whatever is free at the moment."""
+    request = chain.request
+    if request is None:
+        return Refuse("the request is malformed", chain.problems)
+    try:
+        preset = catalog.get(request.preset.name)
+    except ManifestError as error:
+        return Refuse("no such preset", (f"$.preset.name: {error.message}",))
+    if preset.digest != request.preset.digest:
+        return Pass(
+            "preset",
+            f"the request has {preset.name} as {request.preset.digest[:19]}, "
+            f"this runner trusts {preset.digest[:19]}",
+        )
+    problems = check_request(request, preset)
+    if problems:
+        return Refuse("the request does not fit its preset", tuple(problems))
+    executor = request.executor or preset.executors[0]
+    return (
+        _unsuited(request, executor, config, executors)
+        or _code_refusal(request, preset, config, is_merged)
+        or Take(request, preset, executor)
+    )
+
+
+def _unsuited(
+    request: Request, executor: str, config: RunnerConfig, executors: Sequence[str]
+) -> Pass | None:
+    lacking = [label for label in request.labels if label not in config.labels]
+    if lacking:
+        return Pass("label", f"this runner has no label {', '.join(lacking)}")
+    short = _shortage(request.resources, config.slots)
+    if short:
+        return Pass("resources", f"this runner has {short}")
+    if executor not in executors:
+        return Pass("policy", f"this runner has no executor {executor}")
+    return None
+
+
+def _code_refusal(
+    request: Request,
+    preset: Preset,
+    config: RunnerConfig,
+    is_merged: Callable[[str], bool],
+) -> Pass | None:
+    merged = is_merged(request.code)
+    if config.code_policy == "merged" and not merged:
+        return Pass(
+            "policy",
+            f"code {request.code[:12]} is not merged: not reachable from the trusted commit",
+        )
+    if preset.secrets and not merged:
+        return Pass("policy", "secrets are given to merged code alone")
+    return None
+
+
+def _shortage(wanted: Resources, there: Resources) -> str:
+    pairs = [
+        ("CPU slots", wanted.cpus, there.cpus),
+        ("MiB of memory", wanted.memory_mb, there.memory_mb),
+        ("GPUs", wanted.gpus, there.gpus),
+        ("MiB of GPU memory", wanted.gpu_memory_mb, there.gpu_memory_mb),
+    ]
+    return ", ".join(f"{has} {what}, not {want}" for what, want, has in pairs if want > has)
+
+
+def fits(wanted: Resources, free: Resources) -> bool:
+    """Whether what is free now suffices."""
+    return not _shortage(wanted, free)
+
+
+def subtract(total: Resources, used: Sequence[Resources]) -> Resources:
+    """What is left of `total` beside the jobs in `used`; memory per GPU is not shared out."""
+    return Resources(
+        cpus=total.cpus - sum(item.cpus for item in used),
+        memory_mb=total.memory_mb - sum(item.memory_mb for item in used),
+        gpus=total.gpus - sum(item.gpus for item in used),
+        gpu_memory_mb=total.gpu_memory_mb,
+    )
+
+
+def order_queue(
+    refs: Sequence[str],
+    priorities: Mapping[str, int],
+    first_seen: Mapping[str, int],
+    claims_made: int,
+    chance: random.Random,
+) -> list[str]:
+    """The order in which queued jobs are tried.
+
+    By priority, at random within the head of each, so that racing runners seldom pick the same;
+    every fourth claim starts with the job seen longest, so that nothing starves.
+    """
+    queue = sorted(refs, key=lambda ref: (priorities[ref], first_seen[ref]))
+    if not queue:
+        return []
+    if claims_made % FAIRNESS == FAIRNESS - 1:
+        oldest = min(queue, key=lambda ref: first_seen[ref])
+        return [oldest, *(ref for ref in queue if ref != oldest)]
+    best = priorities[queue[0]]
+    head = [ref for ref in queue[:HEAD] if priorities[ref] == best]
+    chance.shuffle(head)
+    taken = set(head)
+    return [*head, *(ref for ref in queue if ref not in taken)]

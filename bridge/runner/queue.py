@@ -1,0 +1,192 @@
+"""What this runner knows of the bus's jobs: which wait, since when, and what it decided of each."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bridge.bus.chain import Chain, subject_event
+from bridge.bus.lease import lease_of, sign_of_life
+from bridge.bus.remote import GitBus, Snapshot
+from bridge.errors import BusError, IntegrityError, KakeyaError
+from bridge.git import RefTip
+from bridge.records import Decline, Heartbeat, Resources, clean_text
+from bridge.runner.config import RunnerConfig
+from bridge.runner.policy import Decision, Pass, decide, fits, order_queue, subtract
+from bridge.runner.trust import Trust
+from bridge.runner.workspace import is_merged
+from bridge.states import TERMINAL_EVENTS, Event, State
+from executors import EXECUTORS
+
+LOADS_PER_LOOK = 16  # a flood of requests may not keep the heart from beating
+_QUEUED = frozenset({Event.REQUEST, Event.REQUEUE})
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A queued job and what this runner would do with it."""
+
+    chain: Chain
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignHold:
+    """Another runner's claim, with the sign of life that its heartbeat gives it."""
+
+    chain: Chain
+    mark: str | None
+    lease_s: float
+    heartbeat_s: float
+
+
+class Queue:
+    """The runner's view of one bus.
+
+    Args:
+        config: labels, slots and policy.
+        trust: presets come from here.
+        chance: spreads the order among racing runners.
+    """
+
+    def __init__(self, config: RunnerConfig, trust: Trust, chance: random.Random) -> None:
+        self._config, self._trust, self._chance = config, trust, chance
+        self._tips: dict[str, RefTip] = {}
+        self._labels: dict[str, tuple[str, int]] = {}
+        self._chains: dict[str, Chain] = {}
+        self._beats: dict[str, tuple[str, Heartbeat | None]] = {}
+        self._order: dict[str, int] = {}
+        self._seen_at: dict[str, float] = {}
+        self._declined: dict[str, Decline] = {}
+        self._unreadable: dict[str, str] = {}
+        self._merged: dict[str, bool] = {}
+        self._counter = 0
+        self.claims_made = 0
+        self.executors = tuple(EXECUTORS)
+
+    def update(self, snapshot: Snapshot, now_s: float) -> bool:
+        """Take over a poll; whether anything moved."""
+        tips = {ref: tip for ref, (_, tip) in snapshot.jobs.items()}
+        moved = {ref: tip.oid for ref, tip in tips.items()} != {
+            ref: tip.oid for ref, tip in self._tips.items()
+        }
+        self._tips = tips
+        self._labels = {ref: (job.label, job.priority) for ref, (job, _) in snapshot.jobs.items()}
+        for ref in tips:
+            if ref not in self._order:
+                self._counter += 1
+                self._order[ref] = self._counter
+                self._seen_at[ref] = now_s
+        for known in (self._order, self._seen_at, self._chains, self._declined, self._unreadable):
+            for ref in [ref for ref in known if ref not in tips]:
+                del known[ref]
+        return moved
+
+    def waited_s(self, chain: Chain, now_s: float) -> float:
+        """How long ago this runner first saw the job."""
+        return now_s - self._seen_at.get(chain.ref, now_s)
+
+    def forget(self, ref: str) -> None:
+        """The ref moved, or may have: read it again before deciding anything."""
+        self._chains.pop(ref, None)
+        self._tips.pop(ref, None)
+
+    def candidates(self, bus: GitBus) -> Iterator[Candidate]:
+        """Queued jobs with a label of ours, in the order in which they should be tried."""
+        waiting = [
+            ref
+            for ref, tip in self._tips.items()
+            if _is_waiting(tip)
+            and self._labels[ref][0] in self._config.labels
+            and self._unreadable.get(ref) != tip.oid
+        ]
+        priorities = {ref: self._labels[ref][1] for ref in waiting}
+        order = order_queue(waiting, priorities, self._order, self.claims_made, self._chance)
+        loads = 0
+        for ref in order:
+            fresh = ref not in self._chains or self._chains[ref].tip != self._tips[ref].oid
+            if fresh and loads >= LOADS_PER_LOOK:
+                continue
+            loads += fresh
+            chain = self._load(bus, ref)
+            if chain is None or chain.state is not State.QUEUED:
+                continue
+            decision = self._decide(chain)
+            if isinstance(decision, Pass):
+                detail = clean_text(decision.detail, 500)
+                self._declined[ref] = Decline(chain.job.id, decision.reason, detail)
+            else:
+                self._declined.pop(ref, None)
+                yield Candidate(chain, decision)
+
+    def held(self, bus: GitBus, snapshot: Snapshot) -> Iterator[ForeignHold]:
+        """Every claim in force, with its runner's sign of life."""
+        for ref, tip in list(self._tips.items()):
+            event = subject_event(tip.subject)
+            if event in TERMINAL_EVENTS or event in _QUEUED or self._unreadable.get(ref) == tip.oid:
+                continue
+            chain = self._load(bus, ref)
+            if chain is None or not chain.held or chain.claim is None or chain.claim_oid is None:
+                continue
+            beat_ref = bus.refs.heartbeat(chain.claim.runner)
+            beat_tip = snapshot.heartbeats.get(beat_ref)
+            beat = self._beat(bus, beat_tip) if beat_tip else None
+            mark = sign_of_life(chain.claim_oid, beat_tip.oid if beat_tip else None, beat)
+            yield ForeignHold(chain, mark, lease_of(chain.claim), chain.claim.heartbeat_s)
+
+    def decline_busy(self, chain: Chain, detail: str) -> None:
+        """Say in the next heartbeat that only room is lacking."""
+        self._declined[chain.ref] = Decline(chain.job.id, "busy", detail)
+
+    def declines(self) -> tuple[Decline, ...]:
+        """What the heartbeat lists: why each waiting job is left alone."""
+        return tuple(self._declined.values())[:200]
+
+    def free(self, used: Sequence[Resources]) -> Resources:
+        """What is free beside the jobs in `used`."""
+        return subtract(self._config.slots, used)
+
+    def has_room(self, wanted: Resources, used: Sequence[Resources]) -> bool:
+        """Whether a job fits beside those in `used`."""
+        return fits(wanted, self.free(used))
+
+    def _decide(self, chain: Chain) -> Decision:
+        return decide(chain, self._config, self._trust.catalog, self.executors, self._is_merged)
+
+    def _is_merged(self, commit: str) -> bool:
+        if not self._merged.get(commit):  # what is not merged today may be pulled tomorrow
+            self._merged[commit] = is_merged(self._config.trusted, commit, self._trust.commit)
+        return self._merged[commit]
+
+    def _load(self, bus: GitBus, ref: str) -> Chain | None:
+        tip = self._tips.get(ref)
+        known = self._chains.get(ref)
+        if tip is None or (known is not None and known.tip == tip.oid):
+            return known
+        try:
+            self._chains[ref] = bus.load(ref)
+        except IntegrityError:
+            # bytes that no program of ours wrote: `bus check` names them, the runner lives on
+            self._unreadable[ref] = tip.oid
+            return None
+        except BusError:
+            if bus.peek(ref) is None:
+                return None  # gone since the poll
+            self._unreadable[ref] = tip.oid
+            return None
+        return self._chains[ref]
+
+    def _beat(self, bus: GitBus, tip: RefTip) -> Heartbeat | None:
+        known = self._beats.get(tip.ref)
+        if known is None or known[0] != tip.oid:
+            try:
+                self._beats[tip.ref] = (tip.oid, bus.load_heartbeat(tip.ref))
+            except KakeyaError:
+                self._beats[tip.ref] = (tip.oid, None)
+        return self._beats[tip.ref][1]
+
+
+def _is_waiting(tip: RefTip) -> bool:
+    event = subject_event(tip.subject)
+    return event is None or event in _QUEUED

@@ -1,0 +1,152 @@
+"""The records and commits that a runner writes, made from what it knows. Decides nothing."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from bridge import records
+from bridge.bus.chain import Chain, Link
+from bridge.bus.commits import compose_step, runner_identity
+from bridge.objects import Prepared
+from bridge.records import Claim, LogChunk, Progress, Requeue, Result
+from bridge.runner.attempt import Attempt
+from bridge.runner.config import RunnerConfig
+from bridge.runner.policy import Take
+from bridge.states import Event, next_state
+
+Record = Claim | LogChunk | Requeue | Result
+
+
+class Steps:
+    """Writes one runner's steps.
+
+    Args:
+        config: who writes, and under which lease.
+        wall: Unix seconds, for people alone.
+    """
+
+    def __init__(self, config: RunnerConfig, wall: Callable[[], float]) -> None:
+        self._config = config
+        self._wall = wall
+
+    def compose(
+        self, chain: Chain, event: Event, record: Record, files: Mapping[str, bytes] | None = None
+    ) -> Prepared:
+        """The commit of one step."""
+        return compose_step(
+            chain,
+            event,
+            record,
+            author=runner_identity(self._config.name),
+            when_s=int(self._wall()),
+            files=files,
+        )
+
+    def claim(self, chain: Chain, take: Take, session: str, trusted: str) -> Claim:
+        """The claim of a queued job."""
+        profile = self._config.profile
+        return Claim(
+            request=records.digest_of(take.request),
+            attempt=chain.attempt,
+            runner=self._config.name,
+            session=session,
+            trusted=trusted,
+            preset=take.preset.digest,
+            executor=take.executor,
+            isolation=self._config.isolation,
+            lease_s=profile.lease_s,
+            heartbeat_s=profile.heartbeat_s,
+            nonce=secrets.token_hex(8),
+        )
+
+    def log(
+        self, attempt: Attempt, piece: bytes, progress: Progress | None
+    ) -> tuple[LogChunk, dict[str, bytes]]:
+        """A chunk of log or progress, with its file."""
+        chunk = LogChunk(
+            request=attempt.claim.request,
+            claim=attempt.claim_oid,
+            attempt=attempt.claim.attempt,
+            sequence=attempt.chain.log_sequence + 1,
+            bytes=len(piece),
+            nonce=secrets.token_hex(8),
+            progress=progress,
+        )
+        name = f"logs/{chunk.attempt}-{chunk.sequence:06d}.txt"
+        return chunk, ({name: piece} if piece else {})
+
+    def ending(self, attempt: Attempt) -> Result:
+        """The terminal record of an attempt that ended."""
+        ended = attempt.ended
+        assert ended is not None
+        return Result(
+            state=ended.state,
+            request=attempt.claim.request,
+            request_commit=attempt.chain.request_oid,
+            attempt=attempt.claim.attempt,
+            by=self._config.name,
+            nonce=secrets.token_hex(8),
+            message=ended.message,
+            claim=attempt.claim_oid,
+            exit=ended.exit,
+            verdict=ended.verdict,
+            evidence=ended.evidence,
+            artifacts=ended.artifacts,
+        )
+
+    def refusal(
+        self, chain: Chain, event: Event, message: str, problems: tuple[str, ...] = ()
+    ) -> Result:
+        """The terminal record of a job that nobody ran."""
+        return Result(
+            state=event.value,
+            request=chain.request_digest,
+            request_commit=chain.request_oid,
+            attempt=chain.attempt,
+            by=self._config.name,
+            nonce=secrets.token_hex(8),
+            message=records.clean_text(message, 2000),
+            problems=tuple(records.clean_text(line, 1000) for line in problems[:64]),
+        )
+
+    def requeue(self, chain: Chain, reason: str) -> tuple[Event, Record]:
+        """The step that ends a hold: back to the queue, or lost when no attempt is left."""
+        assert chain.request is not None
+        assert chain.claim_oid is not None
+        if chain.attempt < chain.request.max_attempts:
+            again = Requeue(
+                request=records.digest_of(chain.request),
+                claim=chain.claim_oid,
+                attempt=chain.attempt,
+                reason=records.clean_text(reason, 300),
+                by=self._config.name,
+                nonce=secrets.token_hex(8),
+            )
+            return Event.REQUEUE, again
+        lost = self.refusal(chain, Event.LOST, f"{reason}; attempt {chain.attempt} was the last")
+        return Event.LOST, replace(lost, claim=chain.claim_oid)
+
+
+def advance(chain: Chain, event: Event, record: Record, commit: Prepared) -> Chain:
+    """The chain after a step of our own that won, without asking the bus again."""
+    subject = f"kakeya: {event.value}"
+    changes: dict[str, object] = {}
+    if isinstance(record, Claim):
+        changes = {"claim": record, "claim_oid": commit.oid, "log_sequence": 0, "progress": None}
+    elif isinstance(record, LogChunk):
+        progress = record.progress or chain.progress
+        changes = {"log_sequence": record.sequence, "progress": progress}
+    elif isinstance(record, Result):
+        changes = {"result": record}
+    return replace(
+        chain,
+        tip=commit.oid,
+        head=commit.oid,
+        state=next_state(chain.state, event),
+        links=(*chain.links, Link(commit.oid, event, subject)),
+        files=commit.files,
+        fault=None,
+        **changes,  # type: ignore[arg-type]
+    )
