@@ -1,0 +1,1 @@
+"""What `make bench` runs: each number that the documentation states, measured on this machine."""
