@@ -1,4 +1,4 @@
-"""Whether a request fits its preset: the same answer on the client and again on the runner. Pure."""
+"""Whether a request fits its preset: one answer for client and runner. Pure."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _check_names(request: Request, preset: Preset) -> Iterator[str]:
         yield f"$.preset.name: {show(request.preset.name)} is not {preset.name!r}"
     if request.executor is not None and request.executor not in preset.executors:
         allowed = ", ".join(preset.executors)
-        yield f"$.executor: {request.executor!r} is not allowed by {preset.name}; allowed: {allowed}"
+        yield f"$.executor: {preset.name} allows no {request.executor!r}, only {allowed}"
     if request.retry_of == request.id:
         yield "$.retry_of: a request cannot retry itself"
     try:

@@ -124,7 +124,7 @@ class _Reading:
         self._lines: dict[str, int] = {}
         self._resolver: Any = Resolver()
 
-    def document(self, events: _Events) -> Document:
+    def document(self, events: Any) -> Document:
         try:
             self._next(events)  # stream start
             start = self._next(events)
@@ -143,7 +143,13 @@ class _Reading:
                 f"not YAML: {error.problem or error.context}",
                 where=f"{self._where}:{mark.line + 1}:{mark.column + 1}" if mark else self._where,
             ) from error
-        except (yaml.YAMLError, ValueError, OverflowError) as error:
+        except (ValueError, OverflowError) as error:  # "\\UFFFFFFFF" has no code point
+            mark = events.get_mark()
+            raise ManifestError(
+                "an escape that stands for no character",
+                where=f"{self._where}:{mark.line + 1}:{mark.column + 1}",
+            ) from error
+        except yaml.YAMLError as error:
             raise ManifestError(f"not YAML: {error}", where=self._where) from error
         return Document(value=value, lines=self._lines)
 
@@ -151,7 +157,7 @@ class _Reading:
         return events.get_event()
 
     def _node(self, events: _Events, event: Any, path: str, depth: int) -> Any:
-        self._lines[path] = event.start_mark.line + 1
+        self._lines.setdefault(path, event.start_mark.line + 1)
         if depth > MAX_DEPTH:
             self._refuse(event, f"nested deeper than {MAX_DEPTH} levels", "flatten the document")
         if isinstance(event, yaml.AliasEvent):
@@ -177,8 +183,8 @@ class _Reading:
                 self._refuse(event, f"key {event.value} is no string", "quote it")
             if key in found:
                 self._refuse(event, f"duplicate key {key!r}", "keep one of the two")
-            found[key] = self._node(events, self._next(events), child(path, key), depth + 1)
             self._lines[child(path, key)] = line
+            found[key] = self._node(events, self._next(events), child(path, key), depth + 1)
         return found
 
     def _sequence(self, events: _Events, path: str, depth: int) -> list[Any]:
