@@ -15,6 +15,7 @@ from bridge.records import Claim, LogChunk, Request, Requeue, Result
 from bridge.states import Event
 
 SKIP_CI = "[skip ci]"
+SIGNATURE = "request.sig"
 
 
 def requester_identity(name: str) -> Identity:
@@ -27,8 +28,8 @@ def runner_identity(runner: str) -> Identity:
     return Identity(f"kakeya runner {runner}", f"{runner}@kakeya.invalid")
 
 
-def compose_request(request: Request, *, when_s: int) -> Prepared:
-    """The orphan commit that submits a request: the request file alone."""
+def compose_request(request: Request, *, when_s: int, signature: bytes | None = None) -> Prepared:
+    """The orphan commit that submits a request: the request file, and its signature if any."""
     params = ", ".join(f"{key}={value}" for key, value in sorted(request.params.items()))
     body = [
         f"preset {request.preset.name} ({request.preset.digest[:19]})",
@@ -38,7 +39,10 @@ def compose_request(request: Request, *, when_s: int) -> Prepared:
         *(f"predicts {item.id} ({item.credence}): {item.text}" for item in request.predictions),
     ]
     return build_commit(
-        {"request.json": records.to_bytes(request)},
+        {
+            "request.json": records.to_bytes(request),
+            **({SIGNATURE: signature} if signature else {}),
+        },
         kept_files={},
         parents=(),
         message=_message(f"request {request.preset.name}, by {request.requested_by}", body),

@@ -29,6 +29,7 @@ class RunnerConfig:
         trusted_commit: a commit pinned by hand, None for the checkout's HEAD at start.
         allow_edits: run although the checkout's files differ from its commit; the record says so.
         code_policy: merged (reachable from the trusted commit), signed, or any (isolation only).
+        allowed_signers: keys whose signed requests may bring code that is not merged.
         run_as: another user of this machine that jobs run as, None for the runner's own.
         python: interpreter of the jobs.
         slots: what may be in use at once by all jobs.
@@ -44,6 +45,7 @@ class RunnerConfig:
     trusted_commit: str | None
     allow_edits: bool
     code_policy: str
+    allowed_signers: Path | None
     run_as: str | None
     python: str
     slots: Resources
@@ -95,11 +97,12 @@ def parse_config(document: Any, *, where: str, base: Path) -> RunnerConfig:
             where=where,
             remedy="name another user of this machine as run_as, or use code_policy: merged",
         )
-    if policy == "signed":
+    signers = document.get("allowed_signers")
+    if policy == "signed" and signers is None:
         raise UsageError(
-            "$.code_policy: requests cannot be checked against listed keys yet",
+            "$.allowed_signers: missing; code_policy signed needs the list of keys",
             where=where,
-            remedy="use code_policy: merged, or any with run_as",
+            remedy="name a file of lines such as: alice ssh-ed25519 AAAA...",
         )
     if run_as is not None and os.geteuid() != 0:
         raise UsageError(
@@ -119,6 +122,7 @@ def parse_config(document: Any, *, where: str, base: Path) -> RunnerConfig:
         trusted_commit=trusted.get("commit"),
         allow_edits=trusted.get("allow_edits", False),
         code_policy=policy,
+        allowed_signers=None if signers is None else _existing(signers, base, where),
         run_as=run_as,
         python=document.get("python", sys.executable),
         slots=Resources(**{**_whole_machine(), **document.get("slots", {})}),
@@ -165,6 +169,13 @@ def _address(bus: str, base: Path) -> str:
     if "://" in bus or (":" in bus and "/" not in bus.split(":", 1)[0]):
         return bus
     return str((base / Path(bus).expanduser()).resolve())
+
+
+def _existing(name: str, base: Path, where: str) -> Path:
+    path = (base / Path(name).expanduser()).resolve()
+    if not path.is_file():
+        raise UsageError(f"$.allowed_signers: no file {path}", where=where)
+    return path
 
 
 def _whole_machine() -> dict[str, int]:

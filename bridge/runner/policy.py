@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bridge.bus.chain import Chain
-from bridge.errors import ManifestError
+from bridge.errors import IntegrityError, ManifestError
 from bridge.records import Request, Resources
 from bridge.runner.config import RunnerConfig
 from presets.admission import check_request
@@ -52,8 +52,18 @@ def decide(
     catalog: Catalog,
     executors: Sequence[str],
     is_merged: Callable[[str], bool],
+    signer: Callable[[Chain], str],
 ) -> Decision:
-    """Whether this runner may run a queued job, whatever is free at the moment."""
+    """Whether this runner may run a queued job, whatever is free at the moment.
+
+    Args:
+        chain: the job.
+        config: the runner's own settings.
+        catalog: presets of the trusted commit.
+        executors: names of the executors that this runner has.
+        is_merged: whether a code commit is reachable from the trusted commit.
+        signer: who signed the request; raises IntegrityError where nobody listed did.
+    """
     request = chain.request
     if request is None:
         return Refuse("the request is malformed", chain.problems)
@@ -73,7 +83,7 @@ def decide(
     executor = request.executor or preset.executors[0]
     return (
         _unsuited(request, executor, config, executors)
-        or _code_refusal(request, preset, config, is_merged)
+        or _code_refusal(chain, request, preset, config, is_merged, signer)
         or Take(request, preset, executor)
     )
 
@@ -93,19 +103,26 @@ def _unsuited(
 
 
 def _code_refusal(
+    chain: Chain,
     request: Request,
     preset: Preset,
     config: RunnerConfig,
     is_merged: Callable[[str], bool],
+    signer: Callable[[Chain], str],
 ) -> Pass | None:
-    merged = is_merged(request.code)
-    if config.code_policy == "merged" and not merged:
+    if is_merged(request.code) or (config.code_policy == "any" and not preset.secrets):
+        return None
+    if config.code_policy == "merged":
         return Pass(
             "policy",
             f"code {request.code[:12]} is not merged: not reachable from the trusted commit",
         )
-    if preset.secrets and not merged:
-        return Pass("policy", "secrets are given to merged code alone")
+    if config.allowed_signers is None:
+        return Pass("policy", "secrets are given to merged or signed code alone")
+    try:
+        signer(chain)
+    except IntegrityError as error:
+        return Pass("policy", f"code {request.code[:12]} is not merged, and: {error}")
     return None
 
 

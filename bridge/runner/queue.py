@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bridge.bus.chain import Chain, subject_event
+from bridge.bus.commits import SIGNATURE
 from bridge.bus.lease import lease_of, sign_of_life
 from bridge.bus.remote import GitBus, Snapshot
 from bridge.errors import BusError, IntegrityError, KakeyaError
@@ -16,6 +17,7 @@ from bridge.runner.config import RunnerConfig
 from bridge.runner.policy import Decision, Pass, decide, fits, order_queue, subtract
 from bridge.runner.trust import Trust
 from bridge.runner.workspace import is_merged
+from bridge.signing import verify_request
 from bridge.states import TERMINAL_EVENTS, Event, State
 from executors import EXECUTORS
 
@@ -61,6 +63,7 @@ class Queue:
         self._declined: dict[str, Decline] = {}
         self._unreadable: dict[str, str] = {}
         self._merged: dict[str, bool] = {}
+        self._signers: dict[str, str] = {}
         self._counter = 0
         self.claims_made = 0
         self.executors = tuple(EXECUTORS)
@@ -112,7 +115,7 @@ class Queue:
             chain = self._load(bus, ref)
             if chain is None or chain.state is not State.QUEUED:
                 continue
-            decision = self._decide(chain)
+            decision = self._decide(bus, chain)
             if isinstance(decision, Pass):
                 detail = clean_text(decision.detail, 500)
                 self._declined[ref] = Decline(chain.job.id, decision.reason, detail)
@@ -151,8 +154,27 @@ class Queue:
         """Whether a job fits beside those in `used`."""
         return fits(wanted, self.free(used))
 
-    def _decide(self, chain: Chain) -> Decision:
-        return decide(chain, self._config, self._trust.catalog, self.executors, self._is_merged)
+    def _decide(self, bus: GitBus, chain: Chain) -> Decision:
+        return decide(
+            chain,
+            self._config,
+            self._trust.catalog,
+            self.executors,
+            self._is_merged,
+            lambda found: self._signer(bus, found),
+        )
+
+    def _signer(self, bus: GitBus, chain: Chain) -> str:
+        if SIGNATURE not in chain.files:
+            raise IntegrityError("the request is not signed")
+        if chain.tip not in self._signers:
+            assert self._config.allowed_signers is not None
+            self._signers[chain.tip] = verify_request(
+                bus.read(chain.files["request.json"]),
+                bus.read(chain.files[SIGNATURE]),
+                self._config.allowed_signers,
+            )
+        return self._signers[chain.tip]
 
     def _is_merged(self, commit: str) -> bool:
         if not self._merged.get(commit):  # what is not merged today may be pulled tomorrow
