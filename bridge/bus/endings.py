@@ -5,6 +5,7 @@ Runners and waiting clients share these, so that both write the same record for 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bridge.bus.chain import Chain
@@ -15,6 +16,8 @@ from bridge.states import Event
 
 _MAX_REASON = 300
 _MAX_MESSAGE = 2_000
+_MAX_PROBLEM = 1_000
+_MAX_PROBLEMS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,10 @@ class Signer:
     when_s: int
 
 
-def compose_end(chain: Chain, event: Event, message: str, signer: Signer) -> Prepared:
-    """The commit that ends a job with no result of a runner: cancelled, expired or lost."""
+def compose_end(
+    chain: Chain, event: Event, message: str, signer: Signer, problems: Sequence[str] = ()
+) -> Prepared:
+    """The commit that ends a job with no result: cancelled, rejected, expired or lost."""
     result = Result(
         state=event.value,
         request=chain.request_digest,
@@ -45,6 +50,7 @@ def compose_end(chain: Chain, event: Event, message: str, signer: Signer) -> Pre
         nonce=signer.nonce,
         message=clean_text(message, _MAX_MESSAGE),
         claim=chain.claim_oid,
+        problems=tuple(clean_text(line, _MAX_PROBLEM) for line in problems[:_MAX_PROBLEMS]),
     )
     return compose_step(chain, event, result, author=signer.author, when_s=signer.when_s)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from filelock import FileLock, Timeout
 
 from bridge.bus.chain import Chain
+from bridge.bus.endings import compose_end, compose_reap
 from bridge.bus.lease import SilenceWatch
 from bridge.bus.remote import GitBus, Outcome, Snapshot, Update
 from bridge.errors import BusError, UsageError
@@ -238,10 +239,8 @@ class Runner:
     def _end_queued(
         self, chain: Chain, event: Event, message: str, problems: tuple[str, ...] = ()
     ) -> None:
-        result = self._steps.refusal(chain, event, message, problems)
-        commit = self._steps.compose(chain, event, result)
-        updates = [Update(chain.ref, chain.tip, commit)]
-        (outcome,) = self.bus.swap(updates)
+        commit = compose_end(chain, event, message, self._steps.signer(), problems)
+        (outcome,) = self.bus.swap([Update(chain.ref, chain.tip, commit)])
         self._queue.forget(chain.ref)
         self.ended += outcome is Outcome.WON
         self._say(f"{chain.job.id}: {event.value} ({outcome.value}): {message}")
@@ -329,16 +328,17 @@ class Runner:
             if silent_s >= hold.lease_s:
                 assert hold.chain.claim is not None
                 self._give_back(
-                    hold.chain, f"runner {hold.chain.claim.runner} was silent for {silent_s:.0f} s"
+                    hold.chain,
+                    f"runner {hold.chain.claim.runner} was silent for {silent_s:.0f} s",
+                    wished=self.bus.refs.wish(hold.chain.job.id) in snapshot.wishes,
                 )
         self._watch.keep([hold.chain.claim_oid or "" for hold in holds])
 
-    def _give_back(self, chain: Chain, reason: str) -> None:
-        event, record = self._steps.requeue(chain, reason)
-        commit = self._steps.compose(chain, event, record)
+    def _give_back(self, chain: Chain, reason: str, *, wished: bool) -> None:
+        commit = compose_reap(chain, reason, self._steps.signer(), wished=wished)
         (outcome,) = self.bus.swap([Update(chain.ref, chain.tip, commit)])
         self._queue.forget(chain.ref)
-        self._say(f"{chain.job.id}: {event.value} ({outcome.value}): {reason}")
+        self._say(f"{chain.job.id}: given back ({outcome.value}): {reason}")
 
     def _deliver_letters(self) -> None:
         for letter in self._outbox.letters():
@@ -358,7 +358,9 @@ class Runner:
                 self._hold(hold.chain, self._trust_of(claim)).adopt(self._logged(hold.chain))
                 self._say(f"{hold.chain.job.id}: adopted, attempt {claim.attempt}")
             else:
-                self._give_back(hold.chain, "its runner was restarted and does not know the job")
+                self._give_back(
+                    hold.chain, "its runner was restarted and does not know the job", wished=False
+                )
 
     def _trust_of(self, claim: Claim) -> Trust:
         """The trusted commit that a claim pinned, whatever this session trusts for new ones."""

@@ -81,6 +81,7 @@ def judge_attempt(case: Case, config: RunnerConfig, trust: Trust) -> Judgement:
     spec = {
         **case.preset.spec,
         "predictions": records.to_json(case.chain.request).get("predictions", []),
+        "params": thaw(case.chain.request.params),
     }
     (work / "facts.json").write_bytes(encode(facts))
     (work / "spec.json").write_bytes(encode(spec))

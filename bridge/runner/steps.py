@@ -9,14 +9,15 @@ from dataclasses import replace
 from bridge import records
 from bridge.bus.chain import Chain, Link
 from bridge.bus.commits import compose_step, runner_identity
+from bridge.bus.endings import Signer
 from bridge.objects import Prepared
-from bridge.records import Claim, LogChunk, Progress, Requeue, Result
+from bridge.records import Claim, LogChunk, Progress, Result
 from bridge.runner.attempt import Attempt
 from bridge.runner.config import RunnerConfig
 from bridge.runner.policy import Take
 from bridge.states import Event, next_state
 
-Record = Claim | LogChunk | Requeue | Result
+Record = Claim | LogChunk | Result
 
 
 class Steps:
@@ -96,37 +97,10 @@ class Steps:
             artifacts=ended.artifacts,
         )
 
-    def refusal(
-        self, chain: Chain, event: Event, message: str, problems: tuple[str, ...] = ()
-    ) -> Result:
-        """The terminal record of a job that nobody ran."""
-        return Result(
-            state=event.value,
-            request=chain.request_digest,
-            request_commit=chain.request_oid,
-            attempt=chain.attempt,
-            by=self._config.name,
-            nonce=secrets.token_hex(8),
-            message=records.clean_text(message, 2000),
-            problems=tuple(records.clean_text(line, 1000) for line in problems[:64]),
-        )
-
-    def requeue(self, chain: Chain, reason: str) -> tuple[Event, Record]:
-        """The step that ends a hold: back to the queue, or lost when no attempt is left."""
-        assert chain.request is not None
-        assert chain.claim_oid is not None
-        if chain.attempt < chain.request.max_attempts:
-            again = Requeue(
-                request=records.digest_of(chain.request),
-                claim=chain.claim_oid,
-                attempt=chain.attempt,
-                reason=records.clean_text(reason, 300),
-                by=self._config.name,
-                nonce=secrets.token_hex(8),
-            )
-            return Event.REQUEUE, again
-        lost = self.refusal(chain, Event.LOST, f"{reason}; attempt {chain.attempt} was the last")
-        return Event.LOST, replace(lost, claim=chain.claim_oid)
+    def signer(self) -> Signer:
+        """The hand that this runner has under a step that anyone may take."""
+        author = runner_identity(self._config.name)
+        return Signer(self._config.name, author, secrets.token_hex(8), int(self._wall()))
 
 
 def advance(chain: Chain, event: Event, record: Record, commit: Prepared) -> Chain:
