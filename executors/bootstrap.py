@@ -37,7 +37,9 @@ class Seen:
         self.files: dict[str, str] = {}
 
     def add(self, path: str, data: bytes) -> None:
-        """Note a file and the bytes that were taken from it."""
+        """Note a file and the bytes that were taken from it; a link to elsewhere is not ours."""
+        if not self.holds(path):
+            return
         name = os.path.relpath(os.path.realpath(path), self.code)
         self.files.setdefault(name.replace(os.sep, "/"), f"sha256:{_hash(data)}")
 

@@ -11,7 +11,8 @@ import functools
 import os
 import signal
 import subprocess
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,7 +133,7 @@ def _marked_in_proc(rows: dict[int, Process], mark: bytes) -> list[Process]:
 def _table_of_ps(pid: int | None = None) -> dict[int, Process]:
     which = ["-ax"] if pid is None else ["-p", str(pid)]
     rows = {}
-    for line in _ps(*which, "-o", "pid=,ppid=,rss=,stat=,lstart=").splitlines():
+    for line in _ps(*which, columns=("pid", "ppid", "rss", "stat", "lstart")):
         number, parent, resident, state, *started = line.decode("ascii", "replace").split()
         rows[int(number)] = Process(
             pid=int(number),
@@ -146,21 +147,24 @@ def _table_of_ps(pid: int | None = None) -> dict[int, Process]:
 
 def _marked_by_ps(rows: dict[int, Process], mark: bytes) -> list[Process]:
     found = []
-    for line in _ps("axeww", "-o", "pid=,command=").splitlines():
+    for line in _ps("-axEww" if sys.platform == "darwin" else "axeww", columns=("pid", "command")):
         number, _, command = line.strip().partition(b" ")
         if mark in command.split() and number.isdigit() and int(number) in rows:
             found.append(rows[int(number)])
     return found
 
 
-def _ps(*arguments: str) -> bytes:
-    # An exit code of 1 says that nothing matched.
-    done = subprocess.run(
-        ["ps", *arguments],
+def _ps(*arguments: str, columns: Sequence[str]) -> list[bytes]:
+    """The lines of `ps`, without the one about itself: it is a child of whoever asks."""
+    # POSIX: all after `=` is the heading, so each column needs an option of its own.
+    wanted = [word for name in columns for word in ("-o", f"{name}=")]
+    with subprocess.Popen(
+        ["ps", *arguments, *wanted],
         stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=30,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
-        check=False,
-    )
-    return done.stdout
+    ) as process:
+        text, _ = process.communicate()
+    own = b"%d" % process.pid
+    return [line for line in text.splitlines() if line.split(None, 1)[:1] != [own]]

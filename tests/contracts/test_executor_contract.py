@@ -308,7 +308,8 @@ def test_another_user_runs_it_and_can_touch_nothing_else(rig: Rig) -> None:
         "    except OSError: return False\n"
         "job = Path(os.environ['OUT']).parent\n"
         "seen = [os.getuid(), os.getgid(), os.getgroups(), os.environ['USER'],\n"
-        "  may(job / 'exit.json'), may(job / 'code' / 'program.py'), os.access(job / 'launch.json', os.R_OK)]\n"
+        "  may(job / 'exit.json'), may(job / 'code' / 'program.py'),\n"
+        "  os.access(job / 'launch.json', os.R_OK)]\n"
         "json.dump(seen, open(os.environ['OUT'] + '/seen.json', 'w'))",
         run_as="nobody",
         python="/usr/bin/python3",
