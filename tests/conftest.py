@@ -1,0 +1,50 @@
+"""What holds for every test: no git configuration, identity or cache of this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import parts
+
+_KEPT = {"KAKEYA_REQUIRE_REAL", "KAKEYA_TEST_ASSETS"}
+_DROPPED = {"SSH_AUTH_SOCK", "SSH_ASKPASS", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"}
+
+
+@pytest.fixture(scope="session")
+def session_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty home folder for the whole session."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def isolated_environment(
+    monkeypatch: pytest.MonkeyPatch, session_home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """An environment as on a fresh machine: no git identity, no cache, no setting of ours."""
+    for name in list(os.environ):
+        foreign = name.startswith(("GIT_", "KAKEYA_")) and name not in _KEPT
+        if foreign or name in _DROPPED:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(session_home))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    for name in ("NO_PROXY", "no_proxy"):  # servers of the tests are on loopback
+        monkeypatch.setenv(name, "127.0.0.1,localhost")
+    monkeypatch.setenv("KAKEYA_CACHE", str(session_home / "kakeya-cache"))
+
+
+@pytest.fixture(autouse=True)
+def real_parts(request: pytest.FixtureRequest) -> None:
+    """Skip, or fail under `KAKEYA_REQUIRE_REAL=1`, what is marked `real(part)` and lacks it."""
+    for mark in request.node.iter_markers("real"):
+        for part in mark.args:
+            parts.require(part)
+
+
+@pytest.fixture(scope="session")
+def require() -> Callable[[str], None]:
+    """`require(part)`: go on only where a real part is here (`tests.parts`)."""
+    return parts.require

@@ -1,0 +1,55 @@
+"""Real parts that some tests need: skipped by name where one is missing, and how to get it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+
+import pytest
+
+from tests.servers.child import find_git_program, find_program
+
+
+def _program(name: str) -> Callable[[], bool]:
+    return lambda: find_program(name) is not None
+
+
+def _git_program(name: str) -> Callable[[], bool]:
+    return lambda: find_git_program(name) is not None
+
+
+def _package(name: str) -> Callable[[], bool]:
+    return lambda: importlib.util.find_spec(name) is not None
+
+
+PARTS: dict[str, tuple[Callable[[], bool], str]] = {
+    "git": (_program("git"), "apt-get install git"),
+    "git-daemon": (_git_program("git-daemon"), "apt-get install git"),
+    "git-http-backend": (_git_program("git-http-backend"), "apt-get install git"),
+    "nginx": (_program("nginx"), "apt-get install nginx-light"),
+    "fcgiwrap": (_program("fcgiwrap"), "apt-get install fcgiwrap"),
+    "sshd": (_program("sshd"), "apt-get install openssh-server"),
+    "ssh": (_program("ssh"), "apt-get install openssh-client"),
+    "ssh-keygen": (_program("ssh-keygen"), "apt-get install openssh-client"),
+    "lint-imports": (_package("importlinter"), "pip install import-linter"),
+    "torch": (_package("torch"), "pip install 'kakeya-remote[workloads]'"),
+    "transformers": (_package("transformers"), "pip install 'kakeya-remote[workloads]'"),
+    "matplotlib": (_package("matplotlib"), "pip install 'kakeya-remote[reports]'"),
+}
+"""Each part's name, whether it is here, and how to get it."""
+
+
+def require(part: str) -> None:
+    """Go on only where `part` is here.
+
+    A part that is missing skips the test, with its name and how to get it; with
+    `KAKEYA_REQUIRE_REAL=1` (as in CI) it fails the test.
+    """
+    probe, remedy = PARTS[part]
+    if probe():
+        return
+    message = f"needs the real part {part!r}: {remedy}"
+    if os.environ.get("KAKEYA_REQUIRE_REAL") == "1":
+        pytest.fail(message)
+    pytest.skip(message)
