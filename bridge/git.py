@@ -139,6 +139,31 @@ class Git:
         return cls(path, timeout_s=timeout_s)
 
     @classmethod
+    def create_bare(cls, path: Path, settings: Iterable[tuple[str, str]]) -> Git:
+        """Open the bare repository at `path`, made if it is not there, and give it `settings`.
+
+        Raises:
+            UsageError: something else is there already.
+        """
+        import git
+
+        if (path / ".git").exists() or (path.exists() and not path.is_dir()):
+            raise UsageError(
+                "is no bare repository", where=str(path), remedy="name a folder of its own"
+            )
+        if not (path / "HEAD").is_file() and path.is_dir() and any(path.iterdir()):
+            raise UsageError(
+                "holds other files", where=str(path), remedy="name a new or an empty folder"
+            )
+        repo = git.Repo.init(path, bare=True, mkdir=True)
+        with repo.config_writer() as config:
+            for name, value in settings:
+                section, _, option = name.rpartition(".")
+                config.set_value(section, option, value)
+        repo.close()
+        return cls(path)
+
+    @classmethod
     def find(cls, folder: Path) -> Git | None:
         """The checkout that holds `folder`, or None; nothing in it is changed."""
         for place in (folder, *folder.parents):

@@ -1,0 +1,372 @@
+"""The Python API: everything that the `kakeya_remote` command does as a requester."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from bridge.bus.refs import Refs
+from bridge.bus.requester import RequesterBus
+from bridge.canonical import is_ulid, make_ulid
+from bridge.client import embedded as embedding
+from bridge.client import results as downloads
+from bridge.client.cancelling import Cancelling
+from bridge.client.checkout import (
+    Checkout,
+    find_checkout,
+    read_catalog,
+    requester_name,
+    resolve_code,
+)
+from bridge.client.clock import Clock
+from bridge.client.code import check_code, push_code
+from bridge.client.draft import Frame, choose_preset, complete, read_params
+from bridge.client.embedded import Embedded, EmbeddedRunner
+from bridge.client.founding import Founded, found, utc_text
+from bridge.client.logs import Chunk, read_logs
+from bridge.client.outcomes import JobStatus, Outcome, Submission, status_of
+from bridge.client.results import Results
+from bridge.client.settings import Settings, load_settings
+from bridge.client.submission import push_keyed, push_request
+from bridge.client.waiting import Silent, Waiting, Watcher
+from bridge.errors import UsageError
+from bridge.records import Heartbeat, Prediction, Request
+from presets.catalog import Catalog
+from presets.definition import Preset
+
+NO_BUS = "0" * 26
+"""Stands for the bus's id in a request that is only shown."""
+
+
+class Client:
+    """A requester on one bus; `Client.open` finds the settings as the command does.
+
+    Args:
+        settings: which bus, and how fast it is used.
+        checkout: whose presets and code are meant; None outside a checkout.
+        clock: time and randomness.
+        watcher: told what happens while a call waits.
+        embedded: the places of a bus whose runner lives as long as each `wait`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        checkout: Checkout | None,
+        clock: Clock | None = None,
+        watcher: Watcher | None = None,
+        embedded: Embedded | None = None,
+    ) -> None:
+        self.settings = settings
+        self.checkout = checkout
+        self.clock = clock or Clock()
+        self.watcher: Watcher = watcher or Silent()
+        self.embedded = embedded
+        self._bus: RequesterBus | None = None
+        self._catalog: tuple[Catalog, str] | None = None
+
+    @classmethod
+    def open(
+        cls,
+        bus: str | None = None,
+        *,
+        root: str | None = None,
+        profile: str | None = None,
+        folder: Path | None = None,
+        embedded: bool = False,
+        clock: Clock | None = None,
+        watcher: Watcher | None = None,
+    ) -> Client:
+        """A client with the settings of flags, `KAKEYA_*` variables, `kakeya.yaml` and user file.
+
+        Args:
+            bus: address or path of the bus.
+            root: prefix of its refs, `refs/heads/kakeya` by default.
+            profile: `local`, `self-hosted` or `github`; chosen by the address by default.
+            folder: where to look for the checkout; the current folder by default.
+            embedded: make a bus under `.kakeya/`, with a runner for the time of each `wait`.
+            clock: time and randomness.
+            watcher: told what happens while a call waits.
+
+        Raises:
+            UsageError: a setting that cannot be.
+        """
+        here = (folder or Path.cwd()).absolute()
+        place: Embedded | None = None
+        checkout = find_checkout(here)
+        flags = {"bus": bus, "root": root, "profile": profile}
+        if embedded:
+            if bus:
+                raise UsageError("--bus and --embedded exclude each other", where="settings")
+            checkout = embedding.trusted_checkout(here)
+            place = embedding.make_embedded(checkout.root)
+            flags = {"bus": str(place.bus), "root": Refs().root, "profile": "local"}
+        settings = load_settings(
+            flags, os.environ, folder=here, checkout=checkout.root if checkout else None
+        )
+        client = cls(settings, checkout=checkout, clock=clock, watcher=watcher, embedded=place)
+        if place is not None:
+            client.found()
+        return client
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the git processes behind this client."""
+        if self._bus is not None:
+            self._bus.close()
+            self._bus = None
+        if self.checkout is not None:
+            self.checkout.git.close()
+
+    @property
+    def bus(self) -> RequesterBus:
+        """The bus itself.
+
+        Raises:
+            UsageError: no setting names one.
+        """
+        if self._bus is None:
+            url, profile, cache = self.settings.require()
+            pause: Callable[[float], None] = self.clock.pause
+            self._bus = RequesterBus(
+                url, cache, refs=self.settings.refs, profile=profile, pause=pause
+            )
+        return self._bus
+
+    def found(self) -> Founded:
+        """Make the remote a bus, or find that it is one."""
+        return found(self.bus, self.clock)
+
+    # -- asking ----------------------------------------------------------------------------
+
+    def catalog(self) -> tuple[Catalog, str]:
+        """The presets and assets a requester may name, and where they were read."""
+        if self._catalog is None:
+            self._catalog = read_catalog(self.checkout)
+        return self._catalog
+
+    def presets(self) -> dict[str, Preset]:
+        """The presets by name: those of the checkout's HEAD, else of the installed package."""
+        return dict(self.catalog()[0].presets)
+
+    def draft(
+        self, draft: Mapping[str, Any], *, texts: Sequence[str] = (), code: str = "HEAD"
+    ) -> Request:
+        """The request that JSON data stands for; nothing is sent.
+
+        Args:
+            draft: any fields of a request; `preset` alone is needed.
+            texts: params as `NAME=VALUE`, laid over those of the draft.
+            code: revision of the code commit, where the draft names none.
+
+        Raises:
+            ManifestError: every fault at its path.
+            UsageError: the code commit cannot be told.
+        """
+        preset = choose_preset(self.catalog()[0], draft)
+        values, problems = read_params(preset, texts)
+        given = draft.get("params", {})
+        if texts and isinstance(given, Mapping):
+            draft = {**draft, "params": {**given, **values}}
+        now_s = self.clock.wall_s()
+        frame = Frame(
+            id=make_ulid(int(now_s * 1000), self.clock.randomness(10)),
+            bus=self.bus.identity().id if self.settings.bus else NO_BUS,
+            code="" if "code" in draft else resolve_code(self.checkout, code),
+            labels=self.settings.labels,
+            requested_by=requester_name(self.checkout),
+            requested_at=utc_text(now_s),
+            nonce=self.clock.nonce(),
+        )
+        return complete(draft, preset, frame, problems=problems)
+
+    def submit(
+        self,
+        preset: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        code: str = "HEAD",
+        labels: Sequence[str] = (),
+        priority: int = 5,
+        queue_timeout_s: int | None = None,
+        executor: str | None = None,
+        predictions: Sequence[Prediction] = (),
+        key: str | None = None,
+        push_code: bool = False,
+    ) -> Submission:
+        """Ask for one job; returns once it is on the bus.
+
+        Args:
+            preset: name of an allowlisted workload.
+            params: its params by name; defaults are filled in.
+            code: revision whose code runs; uncommitted edits are never part of a job.
+            labels: labels a runner must have beside the preset's own.
+            priority: 0 (first) to 9 (last).
+            queue_timeout_s: how long it may wait unclaimed, None for ever.
+            executor: an executor the preset allows, None for its default.
+            predictions: what is expected, written down before the run.
+            key: idempotency key: the same manifest under it gives the same job.
+            push_code: send the code commit to the bus first.
+
+        Raises:
+            ManifestError: every fault at its path.
+            UsageError: no runner could get the code, or the key belongs to another manifest.
+            BusError: the bus does not answer or refuses the push.
+        """
+        draft: dict[str, Any] = {
+            "preset": preset,
+            "params": dict(params or {}),
+            "priority": priority,
+        }
+        if queue_timeout_s is not None:
+            draft["queue_timeout_s"] = queue_timeout_s
+        if executor is not None:
+            draft["executor"] = executor
+        if predictions:
+            draft["predictions"] = [prediction_json(item) for item in predictions]
+        if labels:
+            own = self.catalog()[0].get(preset).labels
+            draft["labels"] = list(dict.fromkeys((*own, *labels)))
+        return self.send(self.draft(draft, code=code), key=key, push=push_code)
+
+    def send(self, request: Request, *, key: str | None = None, push: bool = False) -> Submission:
+        """Put a request of `draft` on the bus; raises as `submit`."""
+        if push:
+            push_code(self.bus, self.checkout, request.code)
+        elif self.embedded is None:
+            check_code(self.bus, self.checkout, request.code)
+        job_id, created = request.id, True
+        if key is None:
+            ref = push_request(self.bus, request, when_s=int(self.clock.wall_s()))
+        else:
+            ref, job_id, created = push_keyed(self.bus, request, key, self.clock)
+        edits = self.checkout.git.changed_files() if self.checkout else ()
+        return Submission(job_id, ref, self.bus.url, request, created, edits)
+
+    # -- following -------------------------------------------------------------------------
+
+    def wait(self, job_id: str, timeout_s: float | None = None) -> Outcome:
+        """Wait until a job has ended; the outcome says how, and with which exit code.
+
+        Args:
+            job_id: the job's id.
+            timeout_s: bounds the waiting alone; the job goes on.
+
+        Raises:
+            UsageError: no such job.
+            BusError: the bus does not answer.
+            IntegrityError: the job's ref is gone, or its commits cannot be read.
+        """
+        ref = self.find(job_id)
+        chain_labels = self._labels_of(ref) if self.embedded else ()
+        with self._serving(chain_labels) as runner:
+            waiting = Waiting(
+                self.bus,
+                ref,
+                by=requester_name(self.checkout),
+                clock=self.clock,
+                watcher=self.watcher,
+                check=runner.check if runner else lambda: None,
+            )
+            try:
+                return waiting.run(timeout_s)
+            except KeyboardInterrupt:
+                if runner is not None:  # the embedded runner ends with this call, and its job too
+                    self.cancel(job_id, "interrupted")
+                raise
+
+    def _serving(self, labels: Sequence[str]) -> AbstractContextManager[EmbeddedRunner | None]:
+        if self.embedded is None:
+            return nullcontext()
+        return embedding.serve(self.embedded, labels, self.clock)
+
+    def _labels_of(self, ref: str) -> tuple[str, ...]:
+        request = self.bus.load(ref).request
+        return request.labels if request else ()
+
+    def find(self, job_id: str) -> str:
+        """The ref of a job.
+
+        Raises:
+            UsageError: no job on this bus has that id.
+        """
+        name = job_id.strip().upper()
+        ref = self.bus.find(name) if is_ulid(name) else None
+        if ref is None:
+            raise UsageError(
+                f"no job {job_id!r} on this bus" if is_ulid(name) else f"{job_id!r} is no job id",
+                where=self.bus.url,
+                remedy="kakeya_remote list shows the jobs; an id has 26 characters",
+            )
+        return ref
+
+    def status(self, job_id: str) -> JobStatus:
+        """Where a job stands; raises as `wait`."""
+        return status_of(self.bus.load(self.find(job_id)))
+
+    def evidence(self, job_id: str) -> Mapping[str, Any] | None:
+        """The evidence record of an ended job as JSON data, None where it has none."""
+        return downloads.read_evidence(self.bus, self.bus.load(self.find(job_id)))
+
+    def list(self, limit: int = 50) -> tuple[JobStatus, ...]:
+        """The newest live jobs of the bus, newest first."""
+        jobs = self.bus.poll().jobs
+        newest = sorted(jobs, key=lambda ref: jobs[ref][0].id, reverse=True)[:limit]
+        chains = self.bus.load_all(newest)
+        return tuple(
+            sorted((status_of(chain) for chain in chains), key=lambda job: job.id, reverse=True)
+        )
+
+    def runners(self) -> dict[str, Heartbeat]:
+        """The latest heartbeat of every runner that ever beat on this bus, alive or not."""
+        beats = {name: self.bus.read_beat(tip) for name, tip in self.bus.beats().items()}
+        return {name: beat for name, beat in sorted(beats.items()) if beat is not None}
+
+    def logs(
+        self, job_id: str, *, attempt: int | None = None, follow: bool = False
+    ) -> Iterator[Chunk]:
+        """A job's output in chunks, oldest first; with `follow`, until it has ended."""
+        ref = self.find(job_id)
+        return read_logs(self.bus, ref, attempt=attempt, follow=follow, clock=self.clock)
+
+    def results(self, job_id: str, folder: Path) -> Results:
+        """Write the files of an ended job below `folder`.
+
+        Raises:
+            UsageError: no such job, or it goes on.
+            IntegrityError: a path leaves the folder, or a file is not what the result says.
+        """
+        return downloads.download(self.bus, self.find(job_id), folder)
+
+    def cancel(self, job_id: str, reason: str = "") -> JobStatus:
+        """End a job; returns its terminal status.
+
+        Raises:
+            UsageError: no such job, or it has ended otherwise.
+        """
+        return Cancelling(
+            self.bus,
+            self.find(job_id),
+            by=requester_name(self.checkout),
+            clock=self.clock,
+            watcher=self.watcher,
+        ).run(reason)
+
+
+def prediction_json(prediction: Prediction) -> dict[str, Any]:
+    """A prediction as it stands in a request."""
+    data: dict[str, Any] = {
+        "id": prediction.id,
+        "text": prediction.text,
+        "credence": prediction.credence,
+    }
+    return data if prediction.rule is None else {**data, "rule": dict(prediction.rule)}

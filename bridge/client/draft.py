@@ -1,0 +1,191 @@
+"""From what a requester wrote to a request: every fault at its path, found before anything is sent.
+
+A draft is JSON data with any of the request's fields; those that are absent are filled in from
+the preset, the bus and the clock. The runner checks all of it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bridge import canonical, records
+from bridge.errors import KakeyaError, ManifestError
+from bridge.records import MAX_REQUEST_BYTES, Request
+from presets.arguments import show
+from presets.binding import bind, parse_param_text
+from presets.catalog import Catalog
+from presets.definition import Preset
+
+DEFAULT_PRIORITY = 5
+_REMEDY = "correct each line above; kakeya_remote presets {name} shows params and bounds"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What the client itself puts into every request.
+
+    Attributes:
+        id: the new job's id.
+        bus: the bus's own id.
+        code: full oid of the code commit.
+        labels: added to the preset's own.
+        requested_by: who asks.
+        requested_at: UTC time, `YYYY-MM-DDTHH:MM:SSZ`.
+        nonce: fresh randomness.
+    """
+
+    id: str
+    bus: str
+    code: str
+    labels: tuple[str, ...]
+    requested_by: str
+    requested_at: str
+    nonce: str
+
+
+def read_draft(data: bytes, *, where: str) -> dict[str, Any]:
+    """A draft from a file, strictly.
+
+    Raises:
+        ManifestError: no JSON object, duplicate keys, NaN, too deep or too large.
+    """
+    value = canonical.decode(data, where=where, max_bytes=MAX_REQUEST_BYTES)
+    if not isinstance(value, dict):
+        raise ManifestError(f"$: {show(value)} is no object", where=where)
+    return value
+
+
+def choose_preset(catalog: Catalog, draft: Mapping[str, Any]) -> Preset:
+    """The preset that a draft names.
+
+    Raises:
+        ManifestError: it names none, or one that is not there.
+    """
+    named = draft.get("preset")
+    name = named.get("name") if isinstance(named, Mapping) else named
+    if not isinstance(name, str):
+        raise ManifestError(
+            f"{show(name)} is no name of a preset",
+            where="$.preset.name",
+            remedy="kakeya_remote presets lists them",
+        )
+    return catalog.get(name)
+
+
+def read_params(preset: Preset, texts: Sequence[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Typed params of `NAME=VALUE` texts, and the faults of those that cannot be read."""
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for text in texts:
+        name = text.partition("=")[0]
+        try:
+            value = parse_param_text(preset, [text])
+        except ManifestError as error:
+            problems += error.problems
+            continue
+        except KakeyaError as error:
+            problems.append(f"$.params: {error.message}")
+            continue
+        if name in values:
+            problems.append(f"$.params.{name}: given twice")
+        values |= value
+    return values, tuple(problems)
+
+
+def complete(
+    draft: Mapping[str, Any], preset: Preset, frame: Frame, *, problems: Sequence[str] = ()
+) -> Request:
+    """The request that a draft stands for.
+
+    Args:
+        draft: what the requester wrote.
+        preset: the preset it names.
+        frame: what the client adds.
+        problems: faults found already, to be told together with those found here.
+
+    Raises:
+        ManifestError: `problems` holds every fault at its path.
+    """
+    found = list(problems)
+    params = _bind(preset, draft.get("params", {}), found)
+    data = {**_defaults(preset, frame), **draft}
+    data["params"] = params
+    named = draft.get("preset")
+    given = named if isinstance(named, Mapping) else {}
+    data["preset"] = {"name": preset.name, "digest": preset.digest, **given}
+    request = _check(data, found)
+    if request is not None:
+        found += _misfits(request, preset)
+    if found or request is None:
+        raise ManifestError(
+            "no runner would take this request",
+            where=f"request for {preset.name}",
+            remedy=_REMEDY.format(name=preset.name),
+            problems=tuple(dict.fromkeys(found)),
+        )
+    return request
+
+
+def _defaults(preset: Preset, frame: Frame) -> dict[str, Any]:
+    return {
+        "schema": f"kakeya.request/{records.PROTOCOL}",
+        "id": frame.id,
+        "bus": frame.bus,
+        "code": frame.code,
+        "label": preset.labels[0],
+        "labels": list(dict.fromkeys((*preset.labels, *frame.labels))),
+        "resources": {
+            "cpus": preset.resources.cpus,
+            "memory_mb": preset.resources.memory_mb,
+            "gpus": preset.resources.gpus,
+            "gpu_memory_mb": preset.resources.gpu_memory_mb,
+        },
+        "priority": DEFAULT_PRIORITY,
+        "nonce": frame.nonce,
+        "requested_by": frame.requested_by,
+        "requested_at": frame.requested_at,
+    }
+
+
+def _bind(preset: Preset, params: object, problems: list[str]) -> Any:
+    """Complete params, or what was given where it does not fit; faults told already are kept."""
+    told = {problem.partition(":")[0] for problem in problems}
+    try:
+        return bind(preset, params)
+    except ManifestError as error:
+        problems += [line for line in error.problems if line.partition(":")[0] not in told]
+        return params
+
+
+def _check(data: dict[str, Any], problems: list[str]) -> Request | None:
+    try:
+        size = len(canonical.encode(data))
+        if size > MAX_REQUEST_BYTES:
+            problems.append(f"$: {size} bytes, at most {MAX_REQUEST_BYTES} are taken")
+            return None
+        request: Request = records.from_json("request", data, where="request")
+    except KakeyaError as error:
+        told = {problem.partition(":")[0] for problem in problems}
+        faults = error.problems or (error.message,)
+        problems += [line for line in faults if line.partition(":")[0] not in told]
+        return None
+    return request
+
+
+def _misfits(request: Request, preset: Preset) -> list[str]:
+    problems = []
+    if request.preset.digest != preset.digest:
+        problems.append(
+            f"$.preset.digest: {request.preset.digest}, here {preset.name} has {preset.digest}"
+        )
+    missing = [label for label in preset.labels if label not in request.labels]
+    if missing:
+        problems.append(f"$.labels: the preset asks for {', '.join(missing)} too")
+    if request.label not in request.labels:
+        problems.append(f"$.label: {request.label!r} is none of the labels")
+    if request.executor is not None and request.executor not in preset.executors:
+        allowed = ", ".join(preset.executors)
+        problems.append(f"$.executor: {request.executor!r} is not allowed here; {allowed} is")
+    return problems
