@@ -1,0 +1,1 @@
+"""Evidence: records, reducers, statistics, gates, verdicts, reports. Imports only the leaf."""

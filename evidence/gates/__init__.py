@@ -1,0 +1,1 @@
+"""The gate language: typed rules over metrics, five verdicts (docs/gates.md)."""
