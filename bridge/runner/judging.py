@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bridge import proc, records
 from bridge.bus.chain import Chain
@@ -26,6 +26,7 @@ from bridge.runner.trust import Trust, module_command
 from bridge.runner.workspace import find_code, read_json
 from bridge.states import Event
 from executors.contract import OUT, REPORT, Ending
+from presets.binding import render_spec
 from presets.definition import Preset
 
 JUDGE_TIMEOUT_S = 300.0
@@ -76,13 +77,10 @@ def judge_attempt(case: Case, config: RunnerConfig, trust: Trust) -> Judgement:
         {"path": item.path, "sha256": item.sha256, "bytes": item.bytes}
         for item in collected.artifacts
     ]
-    facts["left"] = list(collected.left)
+    facts["runner"]["not_collected"] = list(collected.left)
     assert case.chain.request is not None
-    spec = {
-        **case.preset.spec,
-        "predictions": records.to_json(case.chain.request).get("predictions", []),
-        "params": thaw(case.chain.request.params),
-    }
+    request = case.chain.request
+    spec = render_spec(case.preset, request.params, request.predictions)
     (work / "facts.json").write_bytes(encode(facts))
     (work / "spec.json").write_bytes(encode(spec))
     _run_judge(trust, work, case.folder / OUT / "artifacts")
@@ -120,7 +118,7 @@ def _gather(
     if evidence is None:
         raise IntegrityError("the evidence is larger than a result may carry", where=str(work))
     record: dict[str, Any] = json.loads(evidence)
-    verdict = str(record["result"]["gates"])
+    verdict = str(record["result"]["verdict"])
     gathered = {"evidence.json": evidence}
     if samples is not None:
         gathered["samples.jsonl"] = samples
@@ -134,10 +132,8 @@ def _gather(
 
 
 def _summary(record: Mapping[str, Any]) -> str:
-    counts: dict[str, int] = {}
-    for gate in record.get("gates", []):
-        counts[gate["verdict"]] = counts.get(gate["verdict"], 0) + 1
-    told = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
+    counts: Mapping[str, int] = record["result"]["counts"]
+    told = ", ".join(f"{number} {verdict}" for verdict, number in counts.items() if number)
     return f"gates: {told}" if told else "no gates"
 
 
@@ -146,7 +142,6 @@ def _describe(case: Case, config: RunnerConfig, trust: Trust) -> dict[str, Any]:
     assert request is not None
     noted = read_json(case.folder / "workspace.json")
     return {
-        "schema": "kakeya.facts/1",
         "id": request.id,
         "request": {
             "digest": case.chain.request_digest,
@@ -164,7 +159,6 @@ def _describe(case: Case, config: RunnerConfig, trust: Trust) -> dict[str, Any]:
             "params": thaw(request.params),
         },
         "code": _describe_code(case, config, noted),
-        "trusted": {"commit": trust.commit, "tree": trust.tree, "edited": list(trust.edited)},
         "inputs": noted.get("inputs", []),
         "runner": {
             "name": config.name,
@@ -173,23 +167,37 @@ def _describe(case: Case, config: RunnerConfig, trust: Trust) -> dict[str, Any]:
             "executor": case.claim.executor,
             "isolation": case.ending.isolation or case.claim.isolation,
             "limits": dict(sorted(case.ending.means.items())),
+            "trusted": {"commit": trust.commit, "tree": trust.tree, "edited": list(trust.edited)},
+            "ending": _describe_ending(case.ending),
         },
         "hardware": {**describe_hardware(), "load": describe_load()},
         "env": _told(case.folder / REPORT / "environment.json"),
         "workload": _told(case.folder / OUT / "facts.json"),
         "attempts": _attempts(case),
         "timings": {name: _time_text(mark) for name, mark in case.marks.items()},
-        "execution": {
-            "code": case.ending.code,
-            "signal": case.ending.signal,
-            "reason": case.ending.reason,
-            "detail": records.clean_text(case.ending.detail, 500),
-            "duration_s": f"{case.ending.duration_s:.3f}",
-            "peak_memory_mb": f"{case.ending.peak_memory_mb:.1f}",
-            "output_bytes": case.ending.output_bytes,
-            "disk_bytes": case.ending.disk_bytes,
-            "leftovers": case.ending.leftovers,
-        },
+        "execution": _execution(case.ending),
+    }
+
+
+def _execution(ending: Ending) -> str:
+    if ending.reason in ("timeout", "cancelled"):
+        return ending.reason
+    if ending.reason == "vanished":
+        return "lost"
+    return "done" if ending.reason == "exit" and ending.code == 0 else "failed"
+
+
+def _describe_ending(ending: Ending) -> dict[str, Any]:
+    return {
+        "code": ending.code,
+        "signal": ending.signal,
+        "reason": ending.reason,
+        "detail": records.clean_text(ending.detail, 500),
+        "duration_s": f"{ending.duration_s:.3f}",
+        "peak_memory_mb": f"{ending.peak_memory_mb:.1f}",
+        "output_bytes": ending.output_bytes,
+        "disk_bytes": ending.disk_bytes,
+        "leftovers": ending.leftovers,
     }
 
 
@@ -208,12 +216,12 @@ def _describe_code(case: Case, config: RunnerConfig, noted: Mapping[str, object]
         differing = [f"the commit cannot be read: {error.message}"]
     return {
         "commit": request.code,
-        "tree": noted.get("code_tree"),
+        "tree": str(noted.get("code_tree", "")),
         "dirty": bool(differing),
         "differing": differing,
         "imported": imported,
         "foreign": report.get("foreign", []),
-        "lfs_pointers": noted.get("lfs_pointers", []),
+        "lfs_pointers": len(cast("list[str]", noted.get("lfs_pointers", []))),
         "hidden_index": 0,  # exported from objects: no index, no worktree stands between
     }
 
