@@ -160,9 +160,9 @@ class Attempt:
         self._log_offset += len(piece)
         return piece
 
-    def return_log(self, piece: bytes) -> None:
-        """The bus did not take the piece: it is the next one again."""
-        self._log_offset -= len(piece)
+    def return_log(self, size: int) -> None:
+        """The bus did not take the last piece, of `size` bytes: it is the next one again."""
+        self._log_offset -= size
 
     def take_progress(self) -> Progress | None:
         """The job's latest report of progress, None if there is none."""

@@ -86,9 +86,11 @@ class Queue:
                 del known[ref]
         return moved
 
-    def waited_s(self, chain: Chain, now_s: float) -> float:
-        """How long ago this runner first saw the job."""
-        return now_s - self._seen_at.get(chain.ref, now_s)
+    def is_expired(self, chain: Chain, now_s: float) -> bool:
+        """Whether the job has waited past its queue timeout since this runner first saw it."""
+        limit_s = chain.request.queue_timeout_s if chain.request else None
+        waited_s = now_s - self._seen_at.get(chain.ref, now_s)
+        return limit_s is not None and waited_s > limit_s
 
     def forget(self, ref: str) -> None:
         """The ref moved, or may have: read it again before deciding anything."""

@@ -11,7 +11,7 @@ from bridge.bus.chain import Chain, Link
 from bridge.bus.commits import compose_step, runner_identity
 from bridge.bus.endings import Signer
 from bridge.objects import Prepared
-from bridge.records import Claim, LogChunk, Progress, Result
+from bridge.records import Claim, LogChunk, Result
 from bridge.runner.attempt import Attempt
 from bridge.runner.config import RunnerConfig
 from bridge.runner.policy import Take
@@ -62,10 +62,11 @@ class Steps:
             nonce=secrets.token_hex(8),
         )
 
-    def log(
-        self, attempt: Attempt, piece: bytes, progress: Progress | None
-    ) -> tuple[LogChunk, dict[str, bytes]]:
-        """A chunk of log or progress, with its file."""
+    def log(self, attempt: Attempt) -> tuple[LogChunk, dict[str, bytes]] | None:
+        """The next chunk of log or progress with its file, None if there is nothing new."""
+        piece, progress = attempt.take_log(), attempt.take_progress()
+        if not piece and (progress is None or progress == attempt.chain.progress):
+            return None
         chunk = LogChunk(
             request=attempt.claim.request,
             claim=attempt.claim_oid,

@@ -1,0 +1,106 @@
+"""What others and earlier sessions left: silent claims, own claims, undelivered commits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bridge.bus.chain import Chain
+from bridge.bus.endings import compose_reap
+from bridge.bus.lease import SilenceWatch
+from bridge.bus.remote import GitBus, Snapshot, Update
+from bridge.records import Claim
+from bridge.runner.config import RunnerConfig
+from bridge.runner.held import HeldJobs
+from bridge.runner.outbox import Outbox
+from bridge.runner.queue import Queue
+from bridge.runner.steps import Steps
+from bridge.runner.trust import Trust, open_trust
+from bridge.runner.workspace import job_folder
+
+
+class Recovery:
+    """Gives back what nobody works on, and goes on with what this runner began.
+
+    Args:
+        config: the runner's own settings.
+        trust: the commit that this session trusts.
+        bus: the bus.
+        queue: this runner's view of it.
+        steps: composes what is pushed.
+        say: told each event in one line.
+    """
+
+    def __init__(
+        self,
+        config: RunnerConfig,
+        trust: Trust,
+        bus: GitBus,
+        queue: Queue,
+        steps: Steps,
+        say: Callable[[str], None],
+    ) -> None:
+        self._config, self._trust, self._bus = config, trust, bus
+        self._queue, self._steps, self._say = queue, steps, say
+        self._watch = SilenceWatch(config.profile.heartbeat_s)
+        self._looked_at_s = float("-inf")
+
+    def deliver(self, outbox: Outbox) -> None:
+        """Push what the session before could not: the very same commits."""
+        for letter in outbox.letters():
+            (outcome,) = self._bus.swap([Update(letter.ref, letter.old, letter.commit)])
+            self._say(f"delivered {letter.name} of the session before: {outcome.value}")
+            outbox.drop(letter.name)
+
+    def resume(self, snapshot: Snapshot, held: HeldJobs) -> None:
+        """Go on with this runner's own claims: adopt what it knows, give back the rest."""
+        for hold in self._queue.held(self._bus, snapshot):
+            claim = hold.chain.claim
+            if claim is None or claim.runner != self._config.name:
+                continue
+            if job_folder(self._config.state_dir, hold.chain.job.id, claim.attempt).is_dir():
+                held.hold(hold.chain, self._trust_of(claim)).adopt(self._logged(hold.chain))
+                self._say(f"{hold.chain.job.id}: adopted, attempt {claim.attempt}")
+            else:
+                why = "its runner was restarted and does not know the job"
+                self._give_back(hold.chain, why, wished=False)
+
+    def reap(self, snapshot: Snapshot, held: HeldJobs, now_s: float) -> None:
+        """Count the silence of other runners, and give back what has been silent for a lease."""
+        if now_s - self._looked_at_s < self._config.profile.heartbeat_s / 2:
+            return
+        self._looked_at_s = now_s
+        claims = []
+        for hold in self._queue.held(self._bus, snapshot):
+            chain = hold.chain
+            if chain.job.id in held or chain.claim is None or chain.claim_oid is None:
+                continue
+            claims.append(chain.claim_oid)
+            silent_s = self._watch.observe(
+                now_s, chain.claim_oid, hold.mark, chain.tip, gap_s=hold.heartbeat_s
+            )
+            if silent_s >= hold.lease_s:
+                wished = self._bus.refs.wish(chain.job.id) in snapshot.wishes
+                why = f"runner {chain.claim.runner} was silent for {silent_s:.0f} s"
+                self._give_back(chain, why, wished=wished)
+        self._watch.keep(claims)
+
+    def _give_back(self, chain: Chain, reason: str, *, wished: bool) -> None:
+        commit = compose_reap(chain, reason, self._steps.signer(), wished=wished)
+        (outcome,) = self._bus.swap([Update(chain.ref, chain.tip, commit)])
+        self._queue.forget(chain.ref)
+        self._say(f"{chain.job.id}: given back ({outcome.value}): {reason}")
+
+    def _trust_of(self, claim: Claim) -> Trust:
+        """The trusted commit that a claim pinned, whatever this session trusts for new ones."""
+        if claim.trusted == self._trust.commit:
+            return self._trust
+        return open_trust(
+            self._config.trusted, claim.trusted, self._config.state_dir, allow_edits=True
+        )
+
+    def _logged(self, chain: Chain) -> int:
+        """Bytes of the attempt's output that the bus has."""
+        prefix = f"logs/{chain.attempt}-"
+        return sum(
+            len(self._bus.read(oid)) for path, oid in chain.files.items() if path.startswith(prefix)
+        )
