@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 
+from bridge.canonical import printable
 from bridge.errors import ManifestError
 from bridge.records import Request
+from bridge.schema import MAX_MESSAGE, MAX_PROBLEMS
+from evidence.spec import parse_spec
 from presets.arguments import show
-from presets.binding import bind
+from presets.binding import bind, render_spec
 from presets.definition import Preset
 
 
@@ -24,13 +26,14 @@ def check_request(request: Request, preset: Preset) -> tuple[str, ...]:
         request: parsed by `bridge.records`, so its shape is right.
         preset: of the name that the request gives.
     """
-    return (
+    problems = (
         *_check_names(request, preset),
         *_check_params(request, preset),
         *_check_labels(request, preset),
         *_check_resources(request, preset),
-        *_check_predictions(request),
     )
+    # The plan may name params, so that the spec is read once the params fit.
+    return problems or tuple(_check_spec(request, preset))
 
 
 def _check_names(request: Request, preset: Preset) -> Iterator[str]:
@@ -75,8 +78,9 @@ def _check_resources(request: Request, preset: Preset) -> Iterator[str]:
             yield f"$.resources.{field.name}: {asked} is less than the {needed} of {preset.name}"
 
 
-def _check_predictions(request: Request) -> Iterator[str]:
-    counts = Counter(prediction.id for prediction in request.predictions)
-    for index, prediction in enumerate(request.predictions):
-        if counts[prediction.id] > 1:
-            yield f"$.predictions[{index}].id: {prediction.id!r} stands more than once"
+def _check_spec(request: Request, preset: Preset) -> Iterator[str]:
+    try:
+        parse_spec(render_spec(preset, request.params, request.predictions))
+    except ManifestError as error:
+        for problem in error.problems[:MAX_PROBLEMS]:
+            yield printable(problem, MAX_MESSAGE)

@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bridge import canonical
 from bridge.errors import ManifestError, UsageError
+from bridge.records import Prediction
 from presets.arguments import number_text, show
 from presets.definition import Preset
 from presets.params import Scalar
@@ -179,6 +181,31 @@ def render_inputs(
             value = _fill(token, params, env, f"$.inputs.{role}", preset.name)
             inputs[role] = Input(role, kind, str(value))
     return inputs
+
+
+def render_spec(
+    preset: Preset, params: Mapping[str, Any], predictions: Sequence[Prediction] = ()
+) -> dict[str, Any]:
+    """What the judge is given: metrics, gates, plots, plan, the params and the predictions.
+
+    The shape is that of `evidence.spec.parse_spec`.
+    """
+    document = preset.document
+    return {
+        "metrics": document.get("metrics", []),
+        "gates": document.get("gates", []),
+        "plots": document.get("plots", []),
+        "plan": document.get("plan", {}),
+        "params": dict(params),
+        "predictions": [_render_prediction(prediction) for prediction in predictions],
+    }
+
+
+def _render_prediction(prediction: Prediction) -> dict[str, Any]:
+    fields = {"id": prediction.id, "text": prediction.text, "credence": prediction.credence}
+    if prediction.rule is None:
+        return fields
+    return {**fields, "rule": canonical.thaw(prediction.rule)}
 
 
 def _fill(

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from bridge.errors import ManifestError
+from evidence.spec import parse_spec
 from presets.params import ArtifactParam, Param
 from presets.strict_yaml import child
 from presets.tokens import RESERVED, Source, Token, parse_token
@@ -49,6 +51,7 @@ def find_problems(
         *_token_problems(document, params),
         *_variable_problems(document),
         *_limit_problems(document),
+        *_judgement_problems(document, params),
     )
 
 
@@ -152,3 +155,42 @@ def _limit_problems(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"$.limits.grace_s: {limits['grace_s']} is more than wall_s {limits['wall_s']}"
     if resources.get("gpu_memory_mb", 0) and not resources.get("gpus", 0):
         yield "$.resources.gpu_memory_mb: needs gpus of at least 1"
+
+
+def _judgement_problems(document: Mapping[str, Any], params: Mapping[str, Param]) -> Iterator[str]:
+    """Faults of metrics, gates, plots and plan: the judge's own, and names that lead nowhere."""
+    for path, text in config_tokens(document.get("plan", {}), "$.plan"):
+        try:
+            token = parse_token(text)
+        except ValueError as error:
+            yield f"{path}: {error}"
+            continue
+        if token.source is Source.PARAM and token.text not in params:
+            yield f"{path}: no param {token.text!r} is declared"
+        elif token.source not in {Source.PARAM, Source.LITERAL}:
+            yield f"{path}: a plan names params alone, for it is fixed before the run"
+    judged = {
+        key: document[key] for key in ("metrics", "gates", "plots", "plan") if key in document
+    }
+    try:
+        spec = parse_spec(judged)
+    except ManifestError as error:
+        yield from error.problems
+        return
+    names = {metric.name for metric in spec.metrics}
+    for index, gate in enumerate(document.get("gates", ())):
+        for path, name in _metrics_read(gate["rule"], f"$.gates[{index}].rule"):
+            if name not in names:
+                yield f"{path}: no metric {name!r}"
+
+
+def _metrics_read(rule: Any, path: str) -> Iterator[tuple[str, str]]:
+    """The metrics of this record that a rule reads, each with its path."""
+    if isinstance(rule, Mapping):
+        if isinstance(rule.get("m"), str) and "base" not in rule:
+            yield f"{path}.m", rule["m"]
+        for key, inner in rule.items():
+            yield from _metrics_read(inner, child(path, key))
+    elif isinstance(rule, (list, tuple)):
+        for index, inner in enumerate(rule):
+            yield from _metrics_read(inner, child(path, index))

@@ -88,19 +88,6 @@ class Preset:
         data: dict[str, Any] = canonical.thaw(self._source)
         return data
 
-    @property
-    def spec(self) -> dict[str, Any]:
-        """What the judge needs: `metrics`, `gates`, `plots` and `plan` as JSON data."""
-        return spec_of(self._source)
-
-
-def spec_of(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a preset's document that `evidence` judges by, with absent lists empty."""
-    return {
-        "plan": canonical.thaw(document.get("plan")),
-        **{key: canonical.thaw(document.get(key, [])) for key in ("metrics", "gates", "plots")},
-    }
-
 
 def parse_preset(data: bytes, where: str) -> Preset:
     """A preset from the bytes of its YAML file.

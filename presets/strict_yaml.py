@@ -32,6 +32,8 @@ _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?\Z")
 _KEYWORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
+# Axes and counts are called so, and no reader in use takes these keys for booleans.
+_PLAIN_KEYS = frozenset({"n", "y"})
 # What a plain scalar may look like to some YAML reader though it is no JSON scalar.
 _DOUBTFUL: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?i)(?:y|n|yes|no|on|off|true|false)\Z"), "may be read as a boolean"),
@@ -160,32 +162,42 @@ class _Reading:
         self._lines.setdefault(path, event.start_mark.line + 1)
         if depth > MAX_DEPTH:
             self._refuse(event, f"nested deeper than {MAX_DEPTH} levels", "flatten the document")
-        if isinstance(event, yaml.AliasEvent):
-            self._refuse(event, f"alias *{event.anchor}", "write the value out")
-        if event.anchor is not None:
-            self._refuse(event, f"anchor &{event.anchor}", "remove it and write the value out")
-        if event.tag is not None:
-            self._refuse(event, f"tag {event.tag}", "remove it; quote a value to make it a string")
+        self._check_form(event)
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(events, path, depth)
         if isinstance(event, yaml.SequenceStartEvent):
             return self._sequence(events, path, depth)
         return self._scalar(event)
 
+    def _check_form(self, event: Any) -> None:
+        if isinstance(event, yaml.AliasEvent):
+            self._refuse(event, f"alias *{event.anchor}", "write the value out")
+        if event.anchor is not None:
+            self._refuse(event, f"anchor &{event.anchor}", "remove it and write the value out")
+        if event.tag is not None:
+            self._refuse(event, f"tag {event.tag}", "remove it; quote a value to make it a string")
+
     def _mapping(self, events: _Events, path: str, depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
         while not isinstance(event := self._next(events), yaml.MappingEndEvent):
-            if not isinstance(event, yaml.ScalarEvent):
-                self._refuse(event, "a key is a plain word", "write the key as one word")
-            line = event.start_mark.line + 1 if event.start_mark else 0
-            key = self._node(events, event, path, depth + 1)
-            if not isinstance(key, str):
-                self._refuse(event, f"key {event.value} is no string", "quote it")
+            key = self._key(event)
             if key in found:
                 self._refuse(event, f"duplicate key {key!r}", "keep one of the two")
-            self._lines[child(path, key)] = line
-            found[key] = self._node(events, self._next(events), child(path, key), depth + 1)
+            inner = child(path, key)
+            self._lines[inner] = event.start_mark.line + 1
+            found[key] = self._node(events, self._next(events), inner, depth + 1)
         return found
+
+    def _key(self, event: Any) -> str:
+        if not isinstance(event, yaml.ScalarEvent):
+            self._refuse(event, "a key is a plain word", "write the key as one word")
+        self._check_form(event)
+        if event.value in _PLAIN_KEYS:
+            return str(event.value)
+        key = self._scalar(event)
+        if not isinstance(key, str):
+            self._refuse(event, f"key {event.value} is no string", "quote it")
+        return key
 
     def _sequence(self, events: _Events, path: str, depth: int) -> list[Any]:
         found: list[Any] = []

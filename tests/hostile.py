@@ -22,6 +22,8 @@ from presets.definition import Preset
 
 PRESETS = Path(__file__).parents[1] / "presets"
 DROP = object()
+PREDICTION = {"id": "ends", "text": "it ends at once", "credence": "0.9"}
+RULE: tuple[str | int, ...] = ("predictions", 0, "rule")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def make_valid(preset: Preset | None = None, **changes: Any) -> dict[str, Any]:
         "queue_timeout_s": 600,
         "max_attempts": 3,
         "executor": "local",
-        "predictions": [{"id": "ends", "text": "it ends at once", "credence": "0.9"}],
+        "predictions": [PREDICTION],
         "retry_of": canonical.make_ulid(1_745_000_000_000, bytes(10)),
         **changes,
     }
@@ -101,7 +103,14 @@ def _nested(levels: int) -> Any:
     return value
 
 
-NOOP_LIKE_CYRILLIC = "n\u043e\u043ep"  # о instead of o
+def _negated(levels: int) -> dict[str, Any]:
+    rule: dict[str, Any] = {"cmp": [{"m": "x"}, "<", "1"]}
+    for _ in range(levels):
+        rule = {"not": rule}
+    return rule
+
+
+NOOP_LIKE_CYRILLIC = "n\u043e\u043ep"
 
 # name, where in the manifest, the value that stands there, the path that the refusal names
 EDITS: tuple[tuple[str, tuple[str | int, ...], Any, str], ...] = (
@@ -189,6 +198,13 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any, str], ...] = (
     ("credence is NaN", ("predictions", 0, "credence"), "NaN", "$.predictions[0].credence"),
     ("prediction is a path", ("predictions", 0, "id"), "../x", "$.predictions[0].id"),
     ("prediction forges a line", ("predictions", 0, "text"), "a\n# PASS", "$.predictions[0].text"),
+    ("rule is code", RULE, {"eval": "__import__('os')"}, "$.predictions[0].rule"),
+    ("rule of constants alone", RULE, {"cmp": ["1", "<", "2"]}, "$.predictions[0].rule"),
+    ("rule too deep", RULE, _negated(12), "levels"),
+    ("rule too wide", RULE, {"all": [_negated(2)] * 1000}, "nodes"),
+    ("rule key clears the screen", RULE, {"\x1b[2J": 1}, "$.predictions[0].rule"),
+    ("rule with a float", RULE, {"cmp": [{"m": "x"}, "<", 0.5]}, "$.predictions[0].rule"),
+    ("two predictions of one id", ("predictions",), [PREDICTION, PREDICTION], "$.predictions"),
     ("retry of a path", ("retry_of",), "../../../../etc/passwd0000", "$.retry_of"),
     ("amends another kind", ("amends",), "sha1:" + "0" * 66, "$.amends"),
 )

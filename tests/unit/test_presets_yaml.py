@@ -26,7 +26,7 @@ REFUSALS = {
     "date": ":1:14: 2026-01-31 may be read as a date",
     "deep-block": ":1:49: nested deeper than 24 levels",
     "deep-flow": ":1:30: nested deeper than 24 levels",
-    "deep-mapping": ":1:94: nested deeper than 24 levels",
+    "deep-mapping": ":1:97: nested deeper than 24 levels",
     "default-value-key": ":1:14: = is a default-value key",
     "directive": ":1:1: YAML directive",
     "duplicate-key-escaped": ":2:1: duplicate key 'name'",
