@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from bridge import proc, records
 from bridge.bus.chain import Chain
@@ -77,7 +77,7 @@ def judge_attempt(case: Case, config: RunnerConfig, trust: Trust) -> Judgement:
         {"path": item.path, "sha256": item.sha256, "bytes": item.bytes}
         for item in collected.artifacts
     ]
-    facts["runner"]["not_collected"] = list(collected.left)
+    facts["left"] = list(collected.left)
     assert case.chain.request is not None
     request = case.chain.request
     spec = render_spec(case.preset, request.params, request.predictions)
@@ -118,7 +118,7 @@ def _gather(
     if evidence is None:
         raise IntegrityError("the evidence is larger than a result may carry", where=str(work))
     record: dict[str, Any] = json.loads(evidence)
-    verdict = str(record["result"]["verdict"])
+    verdict = str(record["result"]["gates"])
     gathered = {"evidence.json": evidence}
     if samples is not None:
         gathered["samples.jsonl"] = samples
@@ -167,24 +167,15 @@ def _describe(case: Case, config: RunnerConfig, trust: Trust) -> dict[str, Any]:
             "executor": case.claim.executor,
             "isolation": case.ending.isolation or case.claim.isolation,
             "limits": dict(sorted(case.ending.means.items())),
-            "trusted": {"commit": trust.commit, "tree": trust.tree, "edited": list(trust.edited)},
-            "ending": _describe_ending(case.ending),
         },
         "hardware": {**describe_hardware(), "load": describe_load()},
         "env": _told(case.folder / REPORT / "environment.json"),
         "workload": _told(case.folder / OUT / "facts.json"),
         "attempts": _attempts(case),
         "timings": {name: _time_text(mark) for name, mark in case.marks.items()},
-        "execution": _execution(case.ending),
+        "execution": _describe_ending(case.ending),
+        "trusted": {"commit": trust.commit, "tree": trust.tree, "edited": list(trust.edited)},
     }
-
-
-def _execution(ending: Ending) -> str:
-    if ending.reason in ("timeout", "cancelled"):
-        return ending.reason
-    if ending.reason == "vanished":
-        return "lost"
-    return "done" if ending.reason == "exit" and ending.code == 0 else "failed"
 
 
 def _describe_ending(ending: Ending) -> dict[str, Any]:
@@ -216,12 +207,12 @@ def _describe_code(case: Case, config: RunnerConfig, noted: Mapping[str, object]
         differing = [f"the commit cannot be read: {error.message}"]
     return {
         "commit": request.code,
-        "tree": str(noted.get("code_tree", "")),
+        "tree": noted.get("code_tree"),
         "dirty": bool(differing),
         "differing": differing,
         "imported": imported,
         "foreign": report.get("foreign", []),
-        "lfs_pointers": len(cast("list[str]", noted.get("lfs_pointers", []))),
+        "lfs_pointers": noted.get("lfs_pointers", []),
         "hidden_index": 0,  # exported from objects: no index, no worktree stands between
     }
 
