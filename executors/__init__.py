@@ -19,8 +19,15 @@ def _local(options: Options) -> Executor:
     return LocalExecutor(**options)
 
 
+def _pueue(options: Options) -> Executor:
+    from executors.pueue import PueueExecutor
+
+    return PueueExecutor(**options)
+
+
 EXECUTORS: Mapping[str, Callable[[Options], Executor]] = {
     "local": _local,
+    "pueue": _pueue,
 }
 
 

@@ -37,31 +37,6 @@ BOOTSTRAP = "bootstrap.py"
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One attempt that a runner wants launched.
-
-    Attributes:
-        id: the request's id.
-        attempt: number of the try, from 1.
-        folder: absolute folder of this attempt: `code/` and `job.json` are there already.
-        argv: the rendered command line.
-        env: what the job's environment holds beyond nothing.
-        run_as: OS user to run it as, None for the runner's own.
-        labels: labels of the request, for systems that can show them.
-    """
-
-    id: str
-    attempt: int
-    folder: Path
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    limits: Limits = field(default_factory=Limits)
-    resources: Resources = field(default_factory=Resources)
-    run_as: str | None = None
-    labels: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Handle:
     """How a launched job is found again, also by another process after a restart.
 
@@ -83,6 +58,33 @@ class Handle:
             "job_dir": str(self.job_dir),
             "system": dict(self.system),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One attempt that a runner wants launched.
+
+    Attributes:
+        id: the request's id.
+        attempt: number of the try, from 1.
+        folder: absolute folder of this attempt: `code/` and `job.json` are there already.
+        argv: the rendered command line.
+        env: what the job's environment holds beyond nothing.
+        run_as: OS user to run it as, None for the runner's own.
+        labels: labels of the request, for systems that can show them.
+        after: jobs that must have ended first, for systems that can wait for them.
+    """
+
+    id: str
+    attempt: int
+    folder: Path
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    limits: Limits = field(default_factory=Limits)
+    resources: Resources = field(default_factory=Resources)
+    run_as: str | None = None
+    labels: tuple[str, ...] = ()
+    after: tuple[Handle, ...] = ()
 
 
 def handle_from_json(data: Mapping[str, Any]) -> Handle:

@@ -8,15 +8,28 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+import filelock
+
 from bridge.errors import ExecutorError
-from executors.contract import BOOTSTRAP, CODE, LOG, OUT, REPORT, Job, Launch
+from executors.contract import (
+    BOOTSTRAP,
+    CODE,
+    LOG,
+    OUT,
+    REPORT,
+    Handle,
+    Job,
+    Launch,
+    Poll,
+    handle_from_json,
+)
 from executors.supervise import cgroup, processes
 from executors.supervise.entry import GROUP
-from executors.supervise.files import create_once, encode, read_json
+from executors.supervise.files import create_once, encode, read_json, write_whole
 from executors.supervise.launch import (
     ENDED,
     LAUNCH,
@@ -28,6 +41,8 @@ from executors.supervise.launch import (
 
 HERE = Path(__file__).resolve().parent
 SUPERVISE = HERE / "supervise"
+HANDLE = "handle.json"
+SUBMIT_S = 120.0
 
 
 def render_folder(
@@ -91,6 +106,37 @@ def started_system(job_dir: Path) -> Mapping[str, str]:
         raise ExecutorError("no supervisor has started here", where=str(job_dir))
     names = ("pid", "started", "mark")
     return MappingProxyType({name: str(started[name]) for name in names})
+
+
+def submit_once(launch: Launch, start: Callable[[], Mapping[str, str]]) -> Handle:
+    """Stage a launch and `start` it; a folder that has a handle keeps it and starts nothing.
+
+    `start` answers what its system calls the job. It must find a job that an earlier call started
+    and did not live to write down.
+    """
+    stage(launch)
+    path = launch.job_dir / HANDLE
+    with filelock.FileLock(launch.job_dir / f".{HANDLE}.lock", timeout=SUBMIT_S):
+        known = read_json(path)
+        if known is None:
+            known = Handle(launch.executor, launch.job_dir, start()).as_json()
+            write_whole(path, encode(known))
+    return handle_from_json(known)
+
+
+def poll_started(job_dir: Path, system: Mapping[str, str]) -> Poll:
+    """What became of a job whose supervisor runs, or ran, on this machine."""
+    # A living supervisor has the last word: exit.json is believed once it is gone, so that a job
+    # that writes the file itself ends nothing.
+    if processes.identity(int(system["pid"])) == system["started"]:
+        return Poll("running")
+    return Poll("ended", read_ending(job_dir) or bury(job_dir, system["mark"]))
+
+
+def finish(job_dir: Path, reason: str, detail: str) -> Poll:
+    """Write the end of a job that no supervisor will write any more, unless one did."""
+    create_once(job_dir / ENDED, encode(Ending(None, None, reason, detail).as_json()))
+    return Poll("ended", read_ending(job_dir))
 
 
 def read_ending(job_dir: Path) -> Ending | None:

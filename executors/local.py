@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 
 from bridge import proc
-from bridge.errors import ExecutorError
+from bridge.errors import ExecutorError, UsageError
 from executors import folder
 from executors.contract import LOG, Handle, Job, Launch, Poll
-from executors.supervise import processes
 from executors.supervise.files import create_once
 from executors.supervise.launch import CANCEL
 
@@ -28,7 +27,16 @@ class LocalExecutor:
         self._python = python
 
     def render(self, job: Job) -> Launch:
-        """The launch of a job; see `Executor.render`."""
+        """The launch of a job; see `Executor.render`.
+
+        Raises:
+            UsageError: the job waits for others; this machine has no queue.
+        """
+        if job.after:
+            raise UsageError(
+                "the local executor cannot wait for other jobs",
+                remedy="use pueue or slurm, or let a campaign order the requests",
+            )
         return folder.render_folder(
             job, self.name, (self._python, "-I", str(folder.SUPERVISE), str(job.folder))
         )
@@ -47,14 +55,7 @@ class LocalExecutor:
 
     def poll(self, handle: Handle) -> Poll:
         """What became of the job; see `Executor.poll`."""
-        # A living supervisor has the last word: exit.json is believed once it is gone, so that
-        # a job that writes the file itself ends nothing.
-        if processes.identity(int(handle.system["pid"])) == handle.system["started"]:
-            return Poll("running")
-        ending = folder.read_ending(handle.job_dir)
-        if ending is None:
-            ending = folder.bury(handle.job_dir, handle.system["mark"])
-        return Poll("ended", ending)
+        return folder.poll_started(handle.job_dir, handle.system)
 
     def cancel(self, handle: Handle) -> None:
         """Leave the wish in the job's folder; the supervisor looks there; see `Executor.cancel`."""

@@ -48,6 +48,8 @@ class Supervisor:
         """Start the job, hold it, end it; returns when nothing of it is left."""
         self._started_s = time.monotonic()
         wake = self._catch_signals()
+        if (self._launch.job_dir / CANCEL).exists():
+            return self._ending(Ending(None, None, "cancelled", "cancelled before it started"), 0)
         try:
             child = start(self._launch, self._mark, self._group)
         except LaunchFault as error:

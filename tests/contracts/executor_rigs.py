@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from servers import pueued
 from waiting import until
 
 from executors import make_executor
@@ -156,6 +157,15 @@ def local() -> Iterator[Rig]:
         yield Rig("local", root)
 
 
+@contextlib.contextmanager
+def pueue() -> Iterator[Rig]:
+    """A pueue daemon of its own."""
+    part = pueued.missing()
+    require(not part, part, "cargo install pueue --locked")
+    with job_root() as root, pueued.configured() as config, pueued.running(config):
+        yield Rig("pueue", root, {"config": str(config), "parallel": "8"})
+
+
 def require(present: bool, part: str, remedy: str) -> None:
     """Skip by name where a real part is missing; fail instead where all must be there."""
     if present:
@@ -166,7 +176,10 @@ def require(present: bool, part: str, remedy: str) -> None:
     pytest.skip(text)
 
 
-RIGS: Mapping[str, Callable[[], contextlib.AbstractContextManager[Rig]]] = {"local": local}
+RIGS: Mapping[str, Callable[[], contextlib.AbstractContextManager[Rig]]] = {
+    "local": local,
+    "pueue": pueue,
+}
 
 
 def read_out(launch: Launch, name: str = "seen.json") -> object:

@@ -52,14 +52,20 @@ else:
 """
 
 
-@pytest.fixture(params=list(RIGS))
-def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
+@pytest.fixture(params=list(RIGS), scope="module")
+def system(request: pytest.FixtureRequest) -> Iterator[Rig]:
     with RIGS[request.param]() as made:
-        try:
-            yield made
-            made.check_nothing_left()
-        finally:
-            made.kill_all()
+        yield made
+
+
+@pytest.fixture
+def rig(system: Rig) -> Iterator[Rig]:
+    system.launched.clear()
+    try:
+        yield system
+        system.check_nothing_left()
+    finally:
+        system.kill_all()
 
 
 def test_a_job_runs_and_leaves_its_output_report_and_log(rig: Rig) -> None:
