@@ -23,7 +23,14 @@ from bridge.client.checkout import (
 )
 from bridge.client.clock import Clock
 from bridge.client.code import check_code, push_code
-from bridge.client.draft import Frame, choose_preset, complete, read_params
+from bridge.client.draft import (
+    Frame,
+    check_manifest,
+    choose_preset,
+    complete,
+    is_manifest,
+    read_params,
+)
 from bridge.client.embedded import Embedded, EmbeddedRunner
 from bridge.client.founding import Founded, found, utc_text
 from bridge.client.logs import Chunk, read_logs
@@ -164,7 +171,7 @@ class Client:
         """The request that JSON data stands for; nothing is sent.
 
         Args:
-            draft: any fields of a request; `preset` alone is needed.
+            draft: any fields of a request, of which `preset` alone is needed; or a whole one.
             texts: params as `NAME=VALUE`, laid over those of the draft.
             code: revision of the code commit, where the draft names none.
 
@@ -172,6 +179,9 @@ class Client:
             ManifestError: every fault at its path.
             UsageError: the code commit cannot be told.
         """
+        bus_id = self.bus.identity().id if self.settings.bus else NO_BUS
+        if is_manifest(draft) and not texts:
+            return check_manifest(draft, self.catalog()[0], bus_id)
         preset = choose_preset(self.catalog()[0], draft)
         values, problems = read_params(preset, texts)
         given = draft.get("params", {})
@@ -180,7 +190,7 @@ class Client:
         now_s = self.clock.wall_s()
         frame = Frame(
             id=make_ulid(int(now_s * 1000), self.clock.randomness(10)),
-            bus=self.bus.identity().id if self.settings.bus else NO_BUS,
+            bus=bus_id,
             code="" if "code" in draft else resolve_code(self.checkout, code),
             labels=self.settings.labels,
             requested_by=requester_name(self.checkout),
@@ -277,12 +287,15 @@ class Client:
                 watcher=self.watcher,
                 check=runner.check if runner else lambda: None,
             )
+            self.watcher.begin()
             try:
                 return waiting.run(timeout_s)
             except KeyboardInterrupt:
                 if runner is not None:  # the embedded runner ends with this call, and its job too
                     self.cancel(job_id, "interrupted")
                 raise
+            finally:
+                self.watcher.end()
 
     def _serving(self, labels: Sequence[str]) -> AbstractContextManager[EmbeddedRunner | None]:
         if self.embedded is None:
@@ -353,13 +366,18 @@ class Client:
         Raises:
             UsageError: no such job, or it has ended otherwise.
         """
-        return Cancelling(
+        cancelling = Cancelling(
             self.bus,
             self.find(job_id),
             by=requester_name(self.checkout),
             clock=self.clock,
             watcher=self.watcher,
-        ).run(reason)
+        )
+        self.watcher.begin()
+        try:
+            return cancelling.run(reason)
+        finally:
+            self.watcher.end()
 
 
 def prediction_json(prediction: Prediction) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """From what a requester wrote to a request: every fault at its path, found before anything is sent.
 
-A draft is JSON data with any of the request's fields; those that are absent are filled in from
-the preset, the bus and the clock. The runner checks all of it again.
+A draft is JSON data with some of a request's fields; the others are filled in from the preset, the
+bus and the clock. A manifest is a whole request, taken as it stands or not at all. The runner
+checks all of it again.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from typing import Any
 from bridge import canonical, records
 from bridge.errors import KakeyaError, ManifestError
 from bridge.records import MAX_REQUEST_BYTES, Request
+from presets.admission import check_request
 from presets.arguments import show
 from presets.binding import bind, parse_param_text
 from presets.catalog import Catalog
 from presets.definition import Preset
 
 DEFAULT_PRIORITY = 5
+SEALED = frozenset({"schema", "id", "bus", "nonce", "requested_by", "requested_at"})
+"""Fields that only a whole manifest has: with any of them there, none is filled in."""
 _REMEDY = "correct each line above; kakeya_remote presets {name} shows params and bounds"
 
 
@@ -51,10 +55,33 @@ def read_draft(data: bytes, *, where: str) -> dict[str, Any]:
     Raises:
         ManifestError: no JSON object, duplicate keys, NaN, too deep or too large.
     """
+    where = f"request in {where}"
     value = canonical.decode(data, where=where, max_bytes=MAX_REQUEST_BYTES)
     if not isinstance(value, dict):
-        raise ManifestError(f"$: {show(value)} is no object", where=where)
+        raise ManifestError(f"$.schema: {show(value)} is no object", where=where)
     return value
+
+
+def is_manifest(draft: Mapping[str, Any]) -> bool:
+    """Whether a draft is meant as a whole request."""
+    return bool(SEALED & draft.keys())
+
+
+def check_manifest(manifest: Mapping[str, Any], catalog: Catalog, bus_id: str) -> Request:
+    """The request that a whole manifest is; nothing is filled in.
+
+    Raises:
+        ManifestError: `problems` holds every fault at its path.
+    """
+    request: Request = records.from_json("request", dict(manifest), where="request")
+    preset = catalog.get(request.preset.name)
+    problems = list(_misfits(request, preset, bus_id))
+    owner = next((n for n, p in catalog.presets.items() if p.digest == request.preset.digest), None)
+    if owner not in (None, preset.name):
+        problems.append(f"$.preset.name: {preset.name!r}, but the digest is that of {owner}")
+    if problems:
+        raise _refusal(preset, problems)
+    return request
 
 
 def choose_preset(catalog: Catalog, draft: Mapping[str, Any]) -> Preset:
@@ -117,15 +144,19 @@ def complete(
     data["preset"] = {"name": preset.name, "digest": preset.digest, **given}
     request = _check(data, found)
     if request is not None:
-        found += _misfits(request, preset)
+        found += _misfits(request, preset, frame.bus)
     if found or request is None:
-        raise ManifestError(
-            "no runner would take this request",
-            where=f"request for {preset.name}",
-            remedy=_REMEDY.format(name=preset.name),
-            problems=tuple(dict.fromkeys(found)),
-        )
+        raise _refusal(preset, found)
     return request
+
+
+def _refusal(preset: Preset, problems: Sequence[str]) -> ManifestError:
+    return ManifestError(
+        "no runner would take this request",
+        where=f"request for {preset.name}",
+        remedy=_REMEDY.format(name=preset.name),
+        problems=tuple(dict.fromkeys(problems)),
+    )
 
 
 def _defaults(preset: Preset, frame: Frame) -> dict[str, Any]:
@@ -174,18 +205,12 @@ def _check(data: dict[str, Any], problems: list[str]) -> Request | None:
     return request
 
 
-def _misfits(request: Request, preset: Preset) -> list[str]:
-    problems = []
+def _misfits(request: Request, preset: Preset, bus_id: str) -> tuple[str, ...]:
+    problems = list(check_request(request, preset))
     if request.preset.digest != preset.digest:
         problems.append(
             f"$.preset.digest: {request.preset.digest}, here {preset.name} has {preset.digest}"
         )
-    missing = [label for label in preset.labels if label not in request.labels]
-    if missing:
-        problems.append(f"$.labels: the preset asks for {', '.join(missing)} too")
-    if request.label not in request.labels:
-        problems.append(f"$.label: {request.label!r} is none of the labels")
-    if request.executor is not None and request.executor not in preset.executors:
-        allowed = ", ".join(preset.executors)
-        problems.append(f"$.executor: {request.executor!r} is not allowed here; {allowed} is")
-    return problems
+    if request.bus != bus_id:
+        problems.append(f"$.bus: written for {request.bus}, this bus is {bus_id}")
+    return tuple(problems)

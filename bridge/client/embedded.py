@@ -67,15 +67,20 @@ def trusted_checkout(folder: Path) -> Checkout:
 
 
 def make_embedded(checkout: Path) -> Embedded:
-    """The embedded bus of a checkout, made if it is not there; git is told to look away."""
-    folder = checkout / FOLDER
+    """The embedded bus of a checkout, made if it is not there."""
+    place = Embedded(make_folder(checkout), checkout)
+    prepare_server(place.bus)
+    return place
+
+
+def make_folder(root: Path) -> Path:
+    """The folder `.kakeya` below `root`, made if it is not there; git is told to look away."""
+    folder = root / FOLDER
     folder.mkdir(exist_ok=True)
     ignore = folder / ".gitignore"
     if not ignore.exists():
         ignore.write_text("*\n")
-    place = Embedded(folder, checkout)
-    prepare_server(place.bus)
-    return place
+    return folder
 
 
 def write_config(place: Embedded, labels: Iterable[str]) -> None:

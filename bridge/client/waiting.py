@@ -30,6 +30,12 @@ OUTAGE_LIMIT_S = 600.0
 class Watcher(Protocol):
     """Who is told while a client waits."""
 
+    def begin(self) -> None:
+        """A wait begins."""
+
+    def end(self) -> None:
+        """It ended, by whatever means."""
+
     def update(self, status: JobStatus) -> None:
         """The job moved."""
 
@@ -39,6 +45,12 @@ class Watcher(Protocol):
 
 class Silent:
     """A watcher that tells nobody."""
+
+    def begin(self) -> None:
+        """See `Watcher.begin`."""
+
+    def end(self) -> None:
+        """See `Watcher.end`."""
 
     def update(self, status: JobStatus) -> None:
         """See `Watcher.update`."""

@@ -1,0 +1,1 @@
+"""The command line: a thin face on `bridge.client` and `bridge.runner`."""

@@ -1,0 +1,87 @@
+"""`kakeya_remote logs`: a job's output."""
+
+from __future__ import annotations
+
+import codecs
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bridge.cli.options import bus_options, merge_shared, open_client, resume_hint
+from bridge.cli.output import escape_controls, print_json, say
+from bridge.errors import ExitCode
+
+if TYPE_CHECKING:
+    from bridge.client.logs import Chunk
+
+
+@click.command("logs")
+@click.argument("job_id", metavar="ID")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
+@click.option("--attempt", type=click.IntRange(1, 100), help="One attempt alone.")
+@click.option("--raw", is_flag=True, help="The bytes as they are, on a terminal too.")
+@bus_options()
+def logs_command(job_id: str, follow: bool, attempt: int | None, raw: bool, **given: Any) -> None:
+    """Print a job's output.
+
+    On a terminal, control characters and escape sequences are written out rather than obeyed.
+    With --json, one object for each chunk (NDJSON).
+
+    \b
+    Example:
+      kakeya_remote logs 01JMG19Y00ABCDEFGHJKMNPQRS --follow
+    """
+    shared = merge_shared(given)
+    with open_client(shared) as client:
+        chunks = client.logs(job_id, attempt=attempt, follow=follow)
+        try:
+            if shared["as_json"]:
+                print_chunks(chunks)
+            elif raw or not sys.stdout.isatty():
+                write_raw(chunks)
+            else:
+                write_escaped(chunks)
+        except KeyboardInterrupt:
+            say(f"\nthe job goes on; {resume_hint(job_id, shared)}")
+            raise SystemExit(int(ExitCode.INTERRUPTED)) from None
+
+
+def print_chunks(chunks: Iterable[Chunk]) -> None:
+    """Each chunk as one JSON object; bytes that are no UTF-8 are replaced."""
+    decoders: dict[int, codecs.IncrementalDecoder] = {}
+    for chunk in chunks:
+        decoder = decoders.setdefault(chunk.attempt, _decoder())
+        print_json(
+            {
+                "schema": "kakeya.log-text/1",
+                "attempt": chunk.attempt,
+                "sequence": chunk.sequence,
+                "text": decoder.decode(chunk.data),
+            }
+        )
+
+
+def write_raw(chunks: Iterable[Chunk]) -> None:
+    """The bytes as the job wrote them."""
+    for chunk in chunks:
+        sys.stdout.buffer.write(chunk.data)
+        sys.stdout.buffer.flush()
+
+
+def write_escaped(chunks: Iterable[Chunk]) -> None:
+    """Text in which nothing can move the cursor, change colours or hide."""
+    decoder = _decoder()
+    for chunk in chunks:
+        sys.stdout.write(clean_output(decoder.decode(chunk.data)))
+        sys.stdout.flush()
+
+
+def clean_output(text: str) -> str:
+    """A job's text for a terminal; a carriage return, as bars write it, becomes a new line."""
+    return escape_controls(text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _decoder() -> codecs.IncrementalDecoder:
+    return codecs.getincrementaldecoder("utf-8")("replace")

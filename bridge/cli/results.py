@@ -1,0 +1,81 @@
+"""`kakeya_remote results`: a job's evidence and files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bridge.cli.options import bus_options, merge_shared, open_client
+from bridge.cli.output import print_json, print_line, print_table, say
+
+if TYPE_CHECKING:
+    from bridge.client import Client
+
+
+@click.command("results")
+@click.argument("job_id", metavar="ID")
+@click.option(
+    "--out",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Where to write.  [default: .kakeya/results/ID]",
+)
+@bus_options()
+def results_command(job_id: str, folder: Path | None, **given: Any) -> None:
+    """Download a job's evidence, report, samples and artifacts, and show its gates.
+
+    Every file is checked against its digest; none is written outside the folder.
+
+    \b
+    Example:
+      kakeya_remote results 01JMG19Y00ABCDEFGHJKMNPQRS --out evidence-of-tuesday
+    """
+    shared = merge_shared(given)
+    with open_client(shared) as client:
+        results = client.results(job_id, folder or default_folder(client, job_id))
+    if shared["as_json"]:
+        print_json(results.as_json())
+        return
+    print_evidence(results.evidence)
+    print_table(
+        "files",
+        ("file", "bytes", "sha256"),
+        [(path, str(size), digest) for path, (digest, size) in results.files.items()],
+    )
+    print_line(str(results.folder))
+    if results.evidence is not None:
+        say(f"check it: kakeya_remote evidence verify {results.folder}")
+
+
+def default_folder(client: Client, job_id: str) -> Path:
+    """Where results go when nobody says: below a folder that git is told to ignore."""
+    from bridge.client.embedded import make_folder
+
+    root = client.checkout.root if client.checkout else Path.cwd()
+    return make_folder(root) / "results" / job_id.strip().upper()
+
+
+def print_evidence(record: Mapping[str, Any] | None) -> None:
+    """The gates and metrics of a record; it was written elsewhere, so nothing of it is assumed."""
+    if record is None:
+        return
+    from evidence.report.text import headline
+
+    try:
+        if sys.stdout.isatty():
+            from evidence.report.terminal import print_record
+
+            print_record(record)
+            return
+        title = headline(record)
+        rows = [(row["verdict"], row["id"], row["message"]) for row in record["gates"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        say(f"note: the evidence cannot be shown, it has no usable {error}")
+        return
+    print_line(title)
+    if rows:
+        print_table("gates", ("verdict", "gate", "why"), rows)
