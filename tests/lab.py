@@ -132,7 +132,7 @@ class Lab:
     def start(self, settings: Path) -> subprocess.Popen[bytes]:
         """Start a runner's process; its words go to `<name>.log`."""
         argv = [sys.executable, "-m", "bridge.cli.main", "runner", "start"]
-        env = {**proc.base_env(), "PYTHONPATH": str(REPO)}
+        env = {**proc.base_env(), "PYTHONPATH": str(self.checkout)}
         for name in ("KAKEYA_TEST_ASSETS", "PIP_CERT", "PIP_FIND_LINKS"):
             if name in os.environ:
                 env[name] = os.environ[name]
