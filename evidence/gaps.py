@@ -13,6 +13,7 @@ from evidence.samples import Sample
 from evidence.spec import Spec
 
 MAX_GAPS = 40
+NO_SAMPLE = "planned, but no sample was written"
 
 
 def find_gaps(spec: Spec, selection: Selection) -> list[dict[str, Any]]:
@@ -118,7 +119,7 @@ def seed_table(
     reasons = {str(item["seed"]): dict(item) for item in excluded}
     for seed in spec.plan.seeds:
         if seed not in run and seed not in reasons:
-            reasons[seed] = {"seed": seed, "reason": "planned, but no sample was written"}
+            reasons[seed] = {"seed": seed, "reason": NO_SAMPLE}
     return {"planned": list(spec.plan.seeds), "run": run, "excluded": list(reasons.values())}
 
 

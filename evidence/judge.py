@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,18 +69,20 @@ def judge(given: JudgeInput) -> Written:
     return Written(assembled, (*files, *reports), notes)
 
 
-def write_reports(assembled: Assembled, out: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+def write_reports(
+    assembled: Assembled, out: Path, *, transitions: Sequence[str] = ()
+) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """Write report.md, report.html and the plots; without the extra `reports`, report.md alone."""
     from evidence.report.markdown import draw_markdown
 
-    text = draw_markdown(assembled.record)
+    text = draw_markdown(assembled.record, transitions=transitions)
     files = [_write(out / "report.md", text.encode())]
     try:
         from evidence.report.page import draw_page
         from evidence.report.plots import draw_plots
 
         plots = draw_plots(assembled)
-        files.append(_write(out / "report.html", draw_page(assembled, plots).encode()))
+        files.append(_write(out / "report.html", draw_page(assembled, plots, transitions).encode()))
         files += [_write(out / f"{plot.name}.svg", plot.svg.encode()) for plot in plots]
     except ImportError as error:
         missing = error.name or "a package"

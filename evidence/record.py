@@ -32,6 +32,7 @@ _TABLES = (
     "request", "preset", "code", "runner", "hardware", "env", "timings", "workload", "digests",
     "sets", "cover", "execution", "trusted",
 )  # fmt: skip
+_OWN_DIGESTS = ("preset", "params", "code", "tree", "hardware", "evaluator")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Assembled:
     metrics: tuple[Metric, ...]
     selection: Selection
     judged: tuple[Judged, ...]
+    view: View
 
 
 def assemble(material: Material) -> Assembled:
@@ -86,7 +88,7 @@ def assemble(material: Material) -> Assembled:
     judged = judge_gates((*spec.gates, *registered), view, bases)
     derived = _derive(material, spec, selection, metrics, judged)
     record = _bind(material, spec, seeds, view, derived)
-    return Assembled(record, spec, metrics, selection, judged)
+    return Assembled(record, spec, metrics, selection, judged, view)
 
 
 def _view(material: Material, spec: Spec, metrics: tuple[Metric, ...], seeds: Any) -> View:
@@ -115,6 +117,11 @@ def record_digests(facts: Mapping[str, Any]) -> dict[str, str]:
     for item in facts.get("inputs", ()):
         found[f"input:{item.get('role', '')}"] = item.get("digest")
     return {key: str(value) for key, value in found.items() if value}
+
+
+def is_own_digest(key: str) -> bool:
+    """Whether `record_digests` makes this key, so that it is no fact of its own."""
+    return key in _OWN_DIGESTS or key.startswith("input:")
 
 
 def _derive(

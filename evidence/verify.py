@@ -10,8 +10,15 @@ from typing import Any
 from bridge import canonical, schema
 from bridge.errors import IntegrityError, KakeyaError, ManifestError
 from evidence.evaluator import evaluator
+from evidence.gaps import NO_SAMPLE
 from evidence.judge import artifact_problem, load_json
-from evidence.record import FACT_KEYS, Material, assemble
+from evidence.record import (
+    FACT_KEYS,
+    SAMPLES_PATH,
+    Material,
+    assemble,
+    is_own_digest,
+)
 
 MAX_DIFFERENCES = 100
 RECORD_NAME = "evidence.json"
@@ -127,34 +134,33 @@ def _check_files(
             yield Difference(f"$.artifacts[{index}]", item["sha256"], problem)
 
 
-def _recompute(record: Mapping[str, Any], samples: bytes | None) -> Iterator[Difference]:
+def material_of(record: Mapping[str, Any], samples: bytes | None) -> Material:
+    """What a record was made of, so that it can be made again."""
     facts = {key: record[key] for key in FACT_KEYS if key in record and key != "digests"}
     facts["seeds_excluded"] = [
-        item
-        for item in record["seeds"]["excluded"]
-        if "no sample was written" not in item["reason"]
+        item for item in record["seeds"]["excluded"] if item["reason"] != NO_SAMPLE
     ]
-    own = {"preset", "params", "code", "tree", "hardware", "evaluator"}
     facts["digests"] = {
-        key: value
-        for key, value in record["digests"].items()
-        if key not in own and not key.startswith("input:")
+        key: value for key, value in record["digests"].items() if not is_own_digest(key)
     }
-    material = Material(
+    return Material(
         facts=facts,
         spec=record["spec"]["document"],
         samples=samples,
         bases={name: base["record"] for name, base in record["baselines"].items()},
         base_digests={name: base["digest"] for name, base in record["baselines"].items()},
-        samples_path=record["samples"]["path"] if record["samples"] else "samples.jsonl",
+        samples_path=record["samples"]["path"] if record["samples"] else SAMPLES_PATH,
     )
+
+
+def _recompute(record: Mapping[str, Any], samples: bytes | None) -> Iterator[Difference]:
     try:
-        fresh = assemble(material).record
+        fresh = assemble(material_of(record, samples)).record
     except KakeyaError as error:
         yield Difference("$", "a record", str(error).replace("\n", "; "))
         return
-    for key in ("evaluator",):
-        fresh[key] = record[key]
+    # Which evaluator judged is a fact of the record; that its results are ours is what is checked.
+    fresh["evaluator"] = record["evaluator"]
     if "evaluator" in record["digests"]:
         fresh["digests"]["evaluator"] = record["digests"]["evaluator"]
     yield from compare_data(record, fresh, "$")

@@ -119,18 +119,25 @@ def _bounds(term: Term, leaves: Leaves, request: MethodRequest) -> tuple[float, 
     if isinstance(term, Constant):
         return float(term.value), float(term.value)
     if isinstance(term, MetricTerm):
-        leaf = leaves[term]
-        if not _is_noisy(leaf):
-            return float(leaf.value()), float(leaf.value())
-        found = leaf_interval(leaf, request) or _interval(term, {term: leaf}, request)
-        return found.lo, found.hi
+        return _leaf_bounds(term, leaves[term], request)
     if isinstance(term, Magnitude):
         low, high = _bounds(term.inner, leaves, request)
         return (0.0 if low <= 0 <= high else min(abs(low), abs(high))), max(abs(low), abs(high))
-    (a, b), (c, d) = (_bounds(side, leaves, request) for side in (term.left, term.right))
+    left, right = (_bounds(side, leaves, request) for side in (term.left, term.right))
     if isinstance(term, Difference):
-        return a - d, b - c
-    if c <= 0 <= d:
+        return left[0] - right[1], left[1] - right[0]
+    return _divide_bounds(left, right)
+
+
+def _leaf_bounds(term: MetricTerm, leaf: Leaf, request: MethodRequest) -> tuple[float, float]:
+    if not _is_noisy(leaf):
+        return float(leaf.value()), float(leaf.value())
+    found = leaf_interval(leaf, request) or _interval(term, {term: leaf}, request)
+    return found.lo, found.hi
+
+
+def _divide_bounds(left: tuple[float, float], right: tuple[float, float]) -> tuple[float, float]:
+    if right[0] <= 0 <= right[1]:
         return -math.inf, math.inf
-    corners = [a / c, a / d, b / c, b / d]
+    corners = [above / below for above in left for below in right]
     return min(corners), max(corners)

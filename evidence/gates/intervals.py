@@ -14,7 +14,7 @@ from evidence.gates.methods import (
     leaf_interval,
 )
 from evidence.gates.resolve import Leaf, Scope, find_leaf
-from evidence.gates.syntax import Constant, Difference, Magnitude, MetricTerm, Term
+from evidence.gates.syntax import Constant, Difference, Magnitude, MetricTerm, Ratio, Term
 from evidence.statistics import Interval
 
 
@@ -34,7 +34,12 @@ def linearize(term: Term) -> Linear | None:
         return Linear(((term, Fraction(1)),), Fraction(0))
     if isinstance(term, Magnitude):
         return None
-    left, right = linearize(term.left), linearize(term.right)
+    return _linearize_pair(term, linearize(term.left), linearize(term.right))
+
+
+def _linearize_pair(
+    term: Difference | Ratio, left: Linear | None, right: Linear | None
+) -> Linear | None:
     if left is None or right is None:
         return None
     if isinstance(term, Difference):

@@ -57,6 +57,8 @@ def judge_gates(
     verdicts: dict[str, Verdict] = {}
 
     def verdict_of(name: str) -> Verdict:
+        if name not in own:
+            return Verdict.ERROR  # a gate that could not be read meets no need
         if name not in verdicts:
             needed = [verdict_of(other) for other in own[name].gate.needs]
             verdicts[name] = apply_needs(own[name].own, needed)

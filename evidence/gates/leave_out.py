@@ -44,7 +44,8 @@ def find_flips(gate: Gate, scope: Scope, verdict: Verdict, seed: str) -> tuple[F
     if verdict in (Verdict.ERROR, Verdict.MISSING):
         return ()
     trials = _trials(gate.rule, scope)
-    decide, by, reference = gate.decide, gate.decide.by, verdict
+    decide, by = gate.decide, str(gate.decide.by)
+    reference: Verdict = verdict
     resampled = any(metric.values and not _is_binary(metric) for metric, _, _ in trials)
     if by == "ci" and resampled and len(trials) > MAX_RESAMPLED:
         decide, by = Decide("point", decide.conf), "point"

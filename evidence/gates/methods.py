@@ -101,10 +101,8 @@ def difference_interval(one: Metric, two: Metric, request: MethodRequest) -> Int
     pairs = pair_counts(one, two)
     if method in _PAIRED and pairs is None:
         raise UnreadError(Verdict.ERROR, f"{method}: the units of the two arms do not pair up")
-    if method == "newcombe":
-        return state_sides(statistics.newcombe(*counts, request.level), request)
     same_edge = (one.k, two.k) in ((0, 0), (one.n, two.n))
-    if same_edge:
+    if same_edge and method != "newcombe":
         return statistics.edge_difference(*counts, conf)
     if method == "bootstrap":
         return None
@@ -112,15 +110,21 @@ def difference_interval(one: Metric, two: Metric, request: MethodRequest) -> Int
         left = statistics.clopper_pearson(one.k, one.n, request.level)
         right = statistics.clopper_pearson(two.k, two.n, request.level)
         return state_sides(Interval(left.lo - right.hi, left.hi - right.lo, conf, "exact"), request)
-    if pairs is None:
+    if pairs is None or method == "newcombe":
         return state_sides(statistics.newcombe(*counts, request.level), request)
-    gains, losses = pairs
-    edge = statistics.exact_edge(0, one.n, conf).hi
-    if gains == losses == 0:
+    return _paired_interval(one, two, pairs, request)
+
+
+def _paired_interval(
+    one: Metric, two: Metric, pairs: tuple[int, int], request: MethodRequest
+) -> Interval:
+    size, conf, method = len(one.values), request.conf, request.decide.method
+    edge = statistics.exact_edge(0, size, conf).hi
+    if pairs == (0, 0):
         return Interval(-edge, edge, conf, "exact", "one")
     if method == "mcnemar" or (method == "auto" and request.at_zero and not request.tost):
-        return statistics.mcnemar_interval(gains, losses, one.n, conf)
-    return _paired_bootstrap(one, two, edge, (gains, losses), request)
+        return statistics.mcnemar_interval(*pairs, size, conf)
+    return _paired_bootstrap(one, two, edge, pairs, request)
 
 
 def _paired_bootstrap(

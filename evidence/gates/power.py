@@ -13,7 +13,6 @@ from evidence.gates.syntax import (
     AllOf,
     AnyOf,
     Compare,
-    Cover,
     Decide,
     Difference,
     Each,
@@ -55,11 +54,7 @@ def smallest_n(rule: Rule, decide: Decide) -> Need:
         return _within(rule, decide)
     if isinstance(rule, Compare):
         return _compare(rule, decide)
-    if isinstance(rule, Trend):
-        return _trend(decide)
-    if isinstance(rule, Cover):
-        return Need(1)
-    return Need(1)
+    return _trend(decide) if isinstance(rule, Trend) else Need(1)
 
 
 def power_n(p1: float, p2: float, conf: float) -> int | None:

@@ -67,6 +67,10 @@ def parse_term(item: object, path: str, reader: Reader, depth: int) -> Term | No
         return None if value is None else Constant(value, str(item))
     if "m" in item:
         return _parse_metric(item, path, reader)
+    return _parse_compound(item, path, reader, depth)
+
+
+def _parse_compound(item: Mapping[str, Any], path: str, reader: Reader, depth: int) -> Term | None:
     data = reader.mapping(item, path, {"sub", "ratio", "abs"})
     if data is None or len(data) != 1:
         reader.complain(path, "a decimal string, or an object with m, sub, ratio or abs is wanted")

@@ -55,10 +55,10 @@ class Reader:
 
     def pair(self, item: object, path: str, count: int) -> Sequence[Any] | None:
         """A list of exactly `count` entries."""
-        if not _is_list(item) or len(item) != count:  # type: ignore[arg-type]
+        if not isinstance(item, Sequence) or isinstance(item, (str, bytes)) or len(item) != count:
             self.complain(path, f"a list of {count} is wanted")
             return None
-        return item  # type: ignore[return-value]
+        return item
 
     def text(self, item: object, path: str, pattern: re.Pattern[str] | None = None) -> str | None:
         """A short string, matching all of `pattern` where one is given."""
@@ -74,13 +74,10 @@ class Reader:
         self, item: object, path: str, pattern: re.Pattern[str] | None = None
     ) -> tuple[str, ...]:
         """A list of short strings."""
-        if not _is_list(item):
+        if not isinstance(item, Sequence) or isinstance(item, (str, bytes)):
             self.complain(path, "a list of strings is wanted")
             return ()
-        found = [
-            self.text(inner, f"{path}[{index}]", pattern)
-            for index, inner in enumerate(item)  # type: ignore[arg-type,var-annotated]
-        ]
+        found = [self.text(inner, f"{path}[{index}]", pattern) for index, inner in enumerate(item)]
         return tuple(inner for inner in found if inner is not None)
 
     def choice(self, item: object, path: str, choices: Sequence[str]) -> str | None:
@@ -107,7 +104,7 @@ class Reader:
         return item
 
     def decimal(self, item: object, path: str) -> Fraction | None:
-        """A decimal string; a JSON integer is taken too, a float is not: it may have been rounded."""
+        """A decimal string; a JSON integer is taken too, a float (perhaps rounded) is not."""
         if isinstance(item, int) and not isinstance(item, bool):
             return Fraction(item)
         if not is_decimal(item):
@@ -121,7 +118,3 @@ class Reader:
             self.complain(path, "a string or a number is wanted")
             return None
         return format_coordinate(item)
-
-
-def _is_list(item: object) -> bool:
-    return isinstance(item, Sequence) and not isinstance(item, (str, bytes))

@@ -164,9 +164,9 @@ def _with_numbers(metric: Metric, item: Mapping[str, Any]) -> Metric:
     interval = item.get("ci")
     bounds = None
     if isinstance(interval, Mapping) and interval:
-        found = [read_number(interval.get(key)) for key in ("lo", "hi", "level")]
-        if None not in found:
-            bounds = tuple(float(bound) for bound in found if bound is not None)
+        lo, hi, level = (read_number(interval.get(key)) for key in ("lo", "hi", "level"))
+        if lo is not None and hi is not None and level is not None:
+            bounds = (float(lo), float(hi), float(level))
     size = item.get("n")
     if size is not None and (isinstance(size, bool) or not isinstance(size, int)):
         raise ValueError("n is no whole number")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from statistics import NormalDist
 
 _TINY = 1e-300
@@ -40,7 +41,7 @@ def beta_quantile(probability: float, a: float, b: float) -> float:
 
 def binomial_tail(k: int, n: int) -> float:
     """P(X >= k) for X ~ Binomial(n, 1/2), exact."""
-    return sum(math.comb(n, i) for i in range(k, n + 1)) / 2**n
+    return float(Fraction(sum(math.comb(n, i) for i in range(k, n + 1)), 2**n))
 
 
 def _continued_fraction(x: float, a: float, b: float) -> float:

@@ -1,0 +1,158 @@
+"""`kakeya_remote evidence`: judge, verify, show, compare, report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bridge.errors import ExitCode, UsageError
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.group("evidence")
+def evidence_group() -> None:
+    """Judge records, verify them from their samples, show and compare them."""
+
+
+@evidence_group.command("gate")
+@click.option("--gates", "gates_file", type=_FILE, required=True, help="Gates, as JSON.")
+@click.option("--record", type=_FILE, help="The record to judge; the gates may bring their own.")
+@click.option("--base", "bases", multiple=True, metavar="NAME=FILE", help="A named baseline.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def gate_command(
+    gates_file: Path, record: Path | None, bases: tuple[str, ...], as_json: bool
+) -> None:
+    """Judge any record by any gates.
+
+    Ends 0 if every blocking gate passes, 6 if one fails, 10 if one is inconclusive or missing,
+    2 if a gate or file cannot be read.
+    """
+    from evidence.gating import judge_files
+
+    answer = judge_files(gates_file, record, dict(_split(item) for item in bases))
+    if as_json:
+        click.echo(json.dumps(answer))
+    else:
+        from evidence.report.terminal import print_gates
+
+        print_gates(answer["gates"], answer["verdict"])
+    raise click.exceptions.Exit(answer["exit_code"])
+
+
+@evidence_group.command("verify")
+@click.argument("path", type=_FILE)
+@click.option("--artifacts", type=_FILE, help="Folder of the artifacts, to check their digests.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def verify_command(path: Path, artifacts: Path | None, as_json: bool) -> None:
+    """Derive a record again from its samples and name every difference.
+
+    Ends 0 if it holds, 4 if anything differs, 10 if its samples are not here.
+    """
+    from evidence.verify import verify
+
+    found = verify(path, artifacts=artifacts)
+    code = ExitCode.DONE if found.recomputed else ExitCode.INCONCLUSIVE
+    code = ExitCode.REFUSED if found.differences else code
+    if as_json:
+        click.echo(json.dumps(_verification(found, code)))
+    else:
+        from evidence.report.terminal import print_verification
+
+        print_verification(found)
+    raise click.exceptions.Exit(int(code))
+
+
+def _verification(found: Any, code: ExitCode) -> dict[str, Any]:
+    return {
+        "schema": "kakeya.verification/1",
+        "sound": code is ExitCode.DONE,
+        "exit_code": int(code),
+        "recomputed": found.recomputed,
+        "differences": [
+            {"path": one.path, "recorded": one.recorded, "recomputed": one.recomputed}
+            for one in found.differences
+        ],
+        "notes": list(found.notes),
+    }
+
+
+@evidence_group.command("show")
+@click.argument("path", type=_FILE)
+@click.option("--json", "as_json", is_flag=True, help="The record itself on stdout.")
+def show_command(path: Path, as_json: bool) -> None:
+    """Show a record as tables: gates, predictions, metrics, gaps."""
+    record = _read(path)
+    if as_json:
+        click.echo(json.dumps(record))
+        return
+    from evidence.report.terminal import print_record
+
+    print_record(record)
+
+
+@evidence_group.command("compare")
+@click.argument("before", type=_FILE)
+@click.argument("after", type=_FILE)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def compare_command(before: Path, after: Path, as_json: bool) -> None:
+    """What moved between two records, by how much, and whether they may be compared.
+
+    Ends 6 if a case went from pass to fail, 10 if one vanished, else 0.
+    """
+    from evidence.compare import compare
+    from evidence.gating import load_view
+
+    found = compare(load_view(before), load_view(after))
+    changes = {row["change"] for row in found.transitions}
+    if as_json:
+        click.echo(json.dumps(found.as_json()))
+    else:
+        from evidence.report.terminal import print_comparison
+
+        print_comparison(found)
+    code = ExitCode.INCONCLUSIVE if "vanished" in changes else ExitCode.DONE
+    raise click.exceptions.Exit(int(ExitCode.GATE_FAILED if "PASS→FAIL" in changes else code))
+
+
+@evidence_group.command("report")
+@click.argument("path", type=_FILE)
+@click.option("--out", type=_FILE, help="Folder for report.md, report.html and the plots.")
+@click.option("--base", type=_FILE, help="An earlier record: its transitions are listed.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def report_command(path: Path, out: Path | None, base: Path | None, as_json: bool) -> None:
+    """Draw a record's reports again; without --out the Markdown goes to stdout."""
+    from evidence.redraw import redraw
+
+    drawn = redraw(path, out=out, base=base)
+    if as_json:
+        answer = {"files": [str(file) for file in drawn.files], "notes": list(drawn.notes)}
+        click.echo(json.dumps({"schema": "kakeya.report/1", **answer}))
+        return
+    if out is None:
+        click.echo(drawn.markdown)
+    for file in drawn.files:
+        click.echo(str(file), err=True)
+    for note in drawn.notes:
+        click.echo(note, err=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    from bridge import schema
+    from evidence.judge import load_json
+    from evidence.verify import find_record
+
+    file = find_record(path)
+    record = load_json(file)
+    schema.check(record, schema.load("evidence", "evidence"), where=str(file))
+    return record
+
+
+def _split(item: str) -> tuple[str, Path]:
+    name, found, path = item.partition("=")
+    if not found or not name or not path:
+        raise UsageError(f"{item!r} is not NAME=FILE", where="--base")
+    return name, Path(path)
