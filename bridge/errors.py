@@ -94,6 +94,12 @@ class BusError(KakeyaError):
     code = "bus"
 
 
+class CacheError(BusError):
+    """A disposable cache of the bus is damaged; deleting it loses nothing."""
+
+    code = "cache"
+
+
 class ExecutorError(KakeyaError):
     """The system that launches jobs (a process, a daemon, a scheduler) failed."""
 

@@ -58,36 +58,41 @@ class Prepared:
 
     def to_bytes(self) -> bytes:
         """The objects in one file, for a journal outside the cache."""
-        parts = [_MAGIC, f"{self.oid}\n".encode()]
+        parts = []
         for item in self.objects:
             parts += [f"{item.kind} {len(item.data)}\n".encode(), item.data]
-        return b"".join(parts)
+        body = b"".join(parts)
+        return _MAGIC + f"{self.oid} {hashlib.sha256(body).hexdigest()}\n".encode() + body
 
 
 def objects_from_bytes(data: bytes) -> tuple[str, tuple[GitObject, ...]]:
     """The commit id and the objects of a journal file.
 
     Raises:
-        IntegrityError: the file is cut off or was not written by `Prepared.to_bytes`.
+        IntegrityError: the file is cut off, changed, or was not written by `Prepared.to_bytes`.
     """
     if not data.startswith(_MAGIC):
         raise IntegrityError("not a journal of git objects")
-    at = len(_MAGIC)
-    line_end = data.index(b"\n", at)
-    oid = data[at:line_end].decode()
-    at = line_end + 1
+    head, _, body = data[len(_MAGIC) :].partition(b"\n")
+    oid, _, checksum = head.decode("ascii", "replace").partition(" ")
+    if hashlib.sha256(body).hexdigest() != checksum:
+        raise IntegrityError("the journal of git objects is cut off or changed")
     objects = []
-    while at < len(data):
-        line_end = data.find(b"\n", at)
-        kind, _, size = data[at:line_end].decode().partition(" ")
-        body = data[line_end + 1 : line_end + 1 + int(size)]
-        if line_end < 0 or len(body) != int(size):
-            raise IntegrityError("the journal of git objects is cut off")
-        objects.append(GitObject(kind, body))
-        at = line_end + 1 + int(size)
+    at = 0
+    while at < len(body):
+        begin = body.index(b"\n", at) + 1
+        kind, _, size = body[at : begin - 1].decode("ascii").partition(" ")
+        at = begin + int(size)
+        objects.append(GitObject(kind, body[begin:at]))
     if not objects or objects[-1].oid != oid:
         raise IntegrityError("the journal of git objects does not hold its commit")
     return oid, tuple(objects)
+
+
+def is_plain_path(path: str) -> bool:
+    """Whether every part of a slash-separated path is an ordinary name, and none is git's own."""
+    folded = [part.casefold().rstrip(". ") for part in path.split("/")]
+    return all(part and part != ".git" and not part.startswith("git~") for part in folded)
 
 
 def build_commit(
@@ -99,7 +104,15 @@ def build_commit(
     author: Identity,
     when_s: int,
 ) -> Prepared:
-    """A commit whose tree is `kept_files` (path to blob id) with `new_files` laid over it."""
+    """A commit whose tree is `kept_files` (path to blob id) with `new_files` laid over it.
+
+    Raises:
+        IntegrityError: a path that git or a file system reads as something else, or one that is a
+            file and a folder at once.
+    """
+    strange = sorted(path for path in new_files if not is_plain_path(path))
+    if strange:
+        raise IntegrityError(f"{strange[0]!r} cannot be a path in a commit")
     blobs = {path: GitObject("blob", data) for path, data in new_files.items()}
     files = {**kept_files, **{path: blob.oid for path, blob in blobs.items()}}
     tree_oid, trees = _build_trees(files)
@@ -119,6 +132,9 @@ def _build_trees(files: Mapping[str, str]) -> tuple[str, list[GitObject]]:
             folders.setdefault(head, {})[rest] = oid
         else:
             entries[head] = (b"100644", oid)
+    both = entries.keys() & folders.keys()
+    if both:
+        raise IntegrityError(f"{min(both)!r} is a file and a folder at once")
     trees: list[GitObject] = []
     for name, inner in folders.items():
         oid, inner_trees = _build_trees(inner)
@@ -138,7 +154,7 @@ def parse_tree(data: bytes) -> dict[str, tuple[str, str]]:
     """The entries of a tree object: name to (mode, id).
 
     Raises:
-        IntegrityError: the object is cut off.
+        IntegrityError: the object is cut off, or names an entry twice.
     """
     entries: dict[str, tuple[str, str]] = {}
     at = 0
@@ -147,7 +163,10 @@ def parse_tree(data: bytes) -> dict[str, tuple[str, str]]:
         if space < 0 or nul < space or nul + 21 > len(data):
             raise IntegrityError("a tree object is cut off")
         name = data[space + 1 : nul].decode("utf-8", "surrogateescape")
-        entries[name] = (data[at:space].decode(), data[nul + 1 : nul + 21].hex())
+        if name in entries:
+            raise IntegrityError(f"a tree names {name!r} twice")
+        mode = data[at:space].decode("ascii", "replace")
+        entries[name] = (mode, data[nul + 1 : nul + 21].hex())
         at = nul + 21
     return entries
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from bridge import records
 from bridge.bus.refs import JobRef
-from bridge.errors import IntegrityError, KakeyaError, ManifestError
+from bridge.errors import BusError, IntegrityError, KakeyaError, ManifestError
 from bridge.records import Claim, LogChunk, Progress, Request, Requeue, Result
 from bridge.states import HELD_STATES, TERMINAL_EVENTS, TERMINAL_STATES, Event, State, next_state
 
@@ -30,12 +30,16 @@ _SUBJECT = "kakeya: "
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One commit as it was read: the files of its tree as path to blob id."""
+    """One commit as it was read: the files of its tree as path to blob id.
+
+    `fault` says why the tree is none that a job may have; `files` is empty then.
+    """
 
     oid: str
     parents: tuple[str, ...]
     message: str
     files: Mapping[str, str]
+    fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +122,17 @@ def read_chain(
         commits: at least one, each with its whole tree.
         read_blob: content of a blob that was fetched; raises IntegrityError for one that is not.
         bus_id: the bus's own id, so that a request of another bus is refused; None if unknown.
+
+    Raises:
+        BusError: from `read_blob`: nothing can be said of the chain now.
     """
     chain = Chain(ref, job, commits[-1].oid, files={})
     parent: str | None = None
     for commit in commits:
         try:
             chain = replace(_extend(chain, commit, parent, read_blob, bus_id), fault=None)
+        except BusError:
+            raise
         except KakeyaError as error:
             # the holder writes over a foreign commit, so later ones may count again
             chain = replace(chain, fault=f"{commit.oid[:12]}: {error}")
@@ -139,17 +148,16 @@ def _extend(
     bus_id: str | None,
 ) -> Chain:
     subject = commit.message.split("\n", 1)[0]
+    if parent is None:  # whatever its subject: a request pushed by hand may say what it likes
+        return _start(chain, commit, subject, read_blob, bus_id)
     event = subject_event(subject)
     if event is None:
-        if parent is None:
-            event = Event.REQUEST  # a request pushed by hand may say what it likes
-        else:
-            raise IntegrityError(f"foreign commit, its subject is {subject[:80]!r}")
-    if parent is not None and commit.parents != (parent,):
+        raise IntegrityError(f"foreign commit, its subject is {subject[:80]!r}")
+    if commit.parents != (parent,):
         raise IntegrityError("is not the child of the commit before it")
     state = next_state(chain.state, event)
-    if event is Event.REQUEST:
-        return _start(chain, commit, subject, read_blob, bus_id)
+    if commit.fault is not None:
+        raise IntegrityError(commit.fault)
     _check_kept_files(chain, commit)
     name = RECORD_FILES[event]
     if name not in commit.files:
@@ -183,6 +191,8 @@ def _start(
         request_oid=commit.oid,
         links=(Link(commit.oid, Event.REQUEST, subject),),
     )
+    if commit.fault is not None:
+        return replace(base, problems=(commit.fault,))
     try:
         if "request.json" not in commit.files:
             raise ManifestError("the commit holds no request.json")

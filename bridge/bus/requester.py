@@ -33,17 +33,16 @@ class RequesterBus(GitBus):
     def glance(self, ref: str) -> Sight:
         """Where a job and all heartbeats stand now, by one fetch of commits alone."""
         rest = self._below_root(ref)
-        self._fetch_tips([f"{rest}*", "hb/*"])
-        return Sight(self._tips_below(rest).get(ref), self._beats())
+        tips = self._look([f"{rest}*", "hb/*"], [rest, "hb/"])
+        return Sight(tips[rest].get(ref), self._by_runner(tips["hb/"]))
 
     def beats(self) -> dict[str, RefTip]:
         """The tip of every heartbeat, by the runner's name."""
-        self._fetch_tips(["hb/*"])
-        return self._beats()
+        return self._by_runner(self._look(["hb/*"], ["hb/"])["hb/"])
 
-    def _beats(self) -> dict[str, RefTip]:
+    def _by_runner(self, tips: dict[str, RefTip]) -> dict[str, RefTip]:
         prefix = f"{self.refs.root}/hb/"
-        return {ref.removeprefix(prefix): tip for ref, tip in self._tips_below("hb/").items()}
+        return {ref.removeprefix(prefix): tip for ref, tip in tips.items()}
 
     def read_beat(self, tip: RefTip) -> Heartbeat | None:
         """The heartbeat at `tip`, None where it has moved away or is no heartbeat."""
@@ -61,20 +60,23 @@ class RequesterBus(GitBus):
 
     def load_all(self, refs: Sequence[str]) -> list[Chain]:
         """The chains of several jobs by one fetch; those gone or unreadable are left out."""
-        local = {ref: f"refs/chain/{self._below_root(ref)}" for ref in refs}
-        if not local:
+        if not refs:
             return []
-        identity = self.identity()
-        with self._lock:
-            refspecs = [f"+{ref}:{name}" for ref, name in local.items()]
-            try:
-                self._jobs.fetch(self.url, refspecs, object_filter=SMALL_BLOBS)
-            except BusError:  # one that is gone meanwhile fails them all
-                return [chain for ref in refs for chain in self._try_load(ref)]
+        bus_id = self.identity().id
+        try:
+            return self._cache.work(lambda: self._fetch_all(refs, bus_id))
+        except BusError:  # one that is gone meanwhile fails them all
+            return [chain for ref in refs for chain in self._try_load(ref)]
+
+    def _fetch_all(self, refs: Sequence[str], bus_id: str) -> list[Chain]:
+        jobs = self._cache.jobs
+        local = {ref: f"refs/chain/{self._below_root(ref)}" for ref in refs}
+        refspecs = [f"+{ref}:{name}" for ref, name in local.items()]
+        jobs.fetch(self.url, refspecs, object_filter=SMALL_BLOBS)
         return [
             chain
             for ref, name in local.items()
-            for chain in self._try_read(ref, self._jobs.resolve(name), identity.id)
+            for chain in self._try_read(ref, jobs.tip_of(name), bus_id)
         ]
 
     def _try_read(self, ref: str, tip: str | None, bus_id: str) -> Iterable[Chain]:
@@ -82,7 +84,9 @@ class RequesterBus(GitBus):
         if tip is None or job is None:
             return []
         try:
-            return [read_chain(ref, job, self._walk(tip), self.read, bus_id=bus_id)]
+            return [
+                read_chain(ref, job, self._history.walk(tip), self._history.blob, bus_id=bus_id)
+            ]
         except IntegrityError:
             return []
 
@@ -94,10 +98,14 @@ class RequesterBus(GitBus):
 
     def fetch_files(self, oids: Iterable[str]) -> None:
         """Bring here the blobs that were too large to come with their chain."""
-        with self._lock:
-            missing = sorted(oid for oid in set(oids) if not self._jobs.has(oid))
+
+        def work() -> None:
+            jobs = self._cache.jobs
+            missing = sorted(oid for oid in set(oids) if not jobs.has(oid))
             if missing:
-                self._jobs.fetch(self.url, missing)
+                jobs.fetch(self.url, missing)
+
+        self._cache.work(work)
 
     def holds_code(self, commit: str) -> bool:
         """Whether the remote gives the commit `commit` to whoever asks for it.
@@ -106,8 +114,9 @@ class RequesterBus(GitBus):
             BusError: the remote did not answer.
         """
         try:
-            with self._lock:
-                self._tips.fetch(self.url, [commit], depth=1, object_filter="tree:0")
+            self._cache.work(
+                lambda: self._cache.tips.fetch(self.url, [commit], depth=1, object_filter="tree:0")
+            )
         except BusError as error:
             if any(phrase in error.message.lower() for phrase in _NOT_THERE):
                 return False

@@ -1,0 +1,101 @@
+"""The disposable clones behind a bus: one process at a time works in them, and damage heals."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock, Timeout
+
+from bridge.errors import BusError, CacheError
+from bridge.git import Git
+
+T = TypeVar("T")
+
+
+class Cache:
+    """Bare clones in `folder`, each opened when it is first used.
+
+    They hold nothing that the remote, or a journal elsewhere, does not hold too: whatever is
+    wrong with one, it is deleted and fetched again (86 ms for a usual one), never repaired.
+
+    Args:
+        folder: made if it is not there; may be deleted by anyone at any time.
+        timeout_s: hard limit of one git command on the network.
+    """
+
+    def __init__(self, folder: Path, *, timeout_s: float) -> None:
+        self.folder = folder
+        self.timeout_s = timeout_s
+        self._clones: dict[str, Git] = {}
+        self._lock = FileLock(folder / "lock", timeout=4 * timeout_s)
+
+    @property
+    def tips(self) -> Git:
+        """Commits alone, of every ref of the bus."""
+        return self.clone("tips.git")
+
+    @property
+    def jobs(self) -> Git:
+        """The chains of the jobs that were looked at, with their small files."""
+        return self.clone("jobs.git")
+
+    def clone(self, name: str) -> Git:
+        """The clone of that name, opened or made."""
+        git = self._clones.get(name)
+        if git is None or not git.is_current():
+            if git is not None:
+                git.close()
+            git = Git.create_cache(self.folder / name, timeout_s=self.timeout_s)
+            self._clones[name] = git
+        return git
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep other processes out.
+
+        Raises:
+            BusError: another process has held the cache for longer than any command may take.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except Timeout as error:
+            raise BusError(
+                f"another process has held the cache for {self._lock.timeout:g} s",
+                where=str(self.folder),
+                remedy="end the other kakeya_remote process, or name another cache folder",
+            ) from error
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def work(self, action: Callable[[], T]) -> T:
+        """The value of `action`; where a clone proves damaged, it is wiped and action run again.
+
+        Raises:
+            CacheError: the new clone is damaged as well, as on a full disk.
+        """
+        with self.hold():
+            try:
+                return action()
+            except CacheError as error:
+                self.wipe(Path(error.where))
+                return action()
+
+    def wipe(self, clone: Path) -> None:
+        """Delete one clone."""
+        git = self._clones.pop(clone.name, None)
+        if git is not None:
+            git.close()
+        shutil.rmtree(self.folder / clone.name, ignore_errors=True)
+
+    def close(self) -> None:
+        """End the git processes behind the clones."""
+        for git in self._clones.values():
+            git.close()
+        self._clones.clear()

@@ -1,0 +1,113 @@
+"""Commits and trees of a fetched chain, read one by one and taken for nothing yet."""
+
+from __future__ import annotations
+
+from bridge.bus.cache import Cache
+from bridge.bus.chain import MAX_COMMITS, Commit, subject_event
+from bridge.canonical import printable
+from bridge.errors import CacheError, IntegrityError
+from bridge.objects import is_plain_path, parse_commit, parse_tree
+from bridge.states import Event
+
+_MAX_TREE_FILES = 5_000
+_MAX_TREE_DEPTH = 8
+_MAX_KNOWN_TREES = 2_000
+
+
+class History:
+    """What lies in the cache's clone of the jobs; used inside `Cache.work`."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._trees: dict[str, dict[str, str]] = {}
+
+    def blob(self, oid: str) -> bytes:
+        """The content of a blob.
+
+        Raises:
+            IntegrityError: it did not come with its chain (too large), or is no blob.
+        """
+        kind, data = self._cache.jobs.read(oid)
+        if kind != "blob":
+            raise IntegrityError(f"{oid} is a {kind}, expected a blob")
+        return data
+
+    def commit_or_tree(self, oid: str, wanted: str) -> bytes:
+        """A commit or tree that came with a fetch, so that its absence is damage."""
+        jobs = self._cache.jobs
+        try:
+            kind, data = jobs.read(oid)
+        except IntegrityError as error:
+            raise CacheError(error.message, where=str(jobs.path)) from error
+        if kind != wanted:
+            raise IntegrityError(f"{oid} is a {kind}, expected a {wanted}")
+        return data
+
+    def walk(self, tip: str) -> list[Commit]:
+        """The chain that ends at `tip`, oldest commit first.
+
+        Raises:
+            IntegrityError: the ref points at no commit, or the chain is too long to read.
+        """
+        commits: list[Commit] = []
+        oid: str | None = tip
+        while oid is not None:
+            if len(commits) >= MAX_COMMITS:
+                raise IntegrityError(f"the chain has more than {MAX_COMMITS} commits")
+            tree, parents, message = parse_commit(self.commit_or_tree(oid, "commit"))
+            last = not parents or self._begins(message, parents[0])
+            commits.append(self._judge_tree(oid, parents, message, tree, is_first=last))
+            oid = None if last else parents[0]
+        return commits[::-1]
+
+    def _begins(self, message: str, parent: str) -> bool:
+        """Whether a request is the child of a branch (Actions), and the chain begins with it.
+
+        A request on top of one of our own commits begins nothing: it is a forged step.
+        """
+        if _event_of(message) is not Event.REQUEST:
+            return False
+        return _event_of(parse_commit(self.commit_or_tree(parent, "commit"))[2]) is None
+
+    def _judge_tree(
+        self, oid: str, parents: tuple[str, ...], message: str, tree: str, *, is_first: bool
+    ) -> Commit:
+        if not is_first and _event_of(message) is None:  # foreign: nothing in it is looked at
+            return Commit(oid, parents, message, {})
+        try:
+            return Commit(oid, parents, message, self.files(tree))
+        except IntegrityError as error:
+            return Commit(oid, parents, message, {}, error.message)
+
+    def files(self, tree: str, *, depth: int = 0) -> dict[str, str]:
+        """The files of a tree: path to blob id.
+
+        Raises:
+            IntegrityError: it holds anything but plain files with plain names, or too many.
+        """
+        known = self._trees.get(tree)
+        if known is not None:
+            return known
+        if depth > _MAX_TREE_DEPTH:
+            raise IntegrityError(f"the tree is nested deeper than {_MAX_TREE_DEPTH} folders")
+        files: dict[str, str] = {}
+        for name, (mode, oid) in parse_tree(self.commit_or_tree(tree, "tree")).items():
+            if not (name.isprintable() and is_plain_path(name) and "/" not in name):
+                raise IntegrityError(f"{printable(repr(name), 80)} cannot be the name of a file")
+            if mode == "40000":
+                inner = self.files(oid, depth=depth + 1)
+                files.update({f"{name}/{path}": blob for path, blob in inner.items()})
+            elif mode == "100644":
+                files[name] = oid
+            else:
+                raise IntegrityError(f"{name!r} has mode {mode}; only plain files are taken")
+            if len(files) > _MAX_TREE_FILES:
+                raise IntegrityError(f"the tree holds more than {_MAX_TREE_FILES} files")
+        if len(self._trees) > _MAX_KNOWN_TREES:
+            self._trees.clear()
+        self._trees[tree] = files
+        return files
+
+
+def _event_of(message: str) -> Event | None:
+    return subject_event(message.split("\n", 1)[0])

@@ -1,0 +1,187 @@
+"""A repository that speaks with a remote: the caches of a bus, and a checkout that pushes."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bridge.errors import BusError, IntegrityError, KakeyaError, UsageError
+from bridge.git.answers import (
+    PushReply,
+    explain,
+    is_full_disk,
+    is_network,
+    is_refused_object,
+    parse_push,
+    remedy,
+)
+from bridge.git.repository import Repository
+from bridge.git.settings import CACHE_CONFIG, CACHE_REMOTE, check_url
+
+_MARKER = "kakeya-cache"
+
+
+class Git(Repository):
+    """One git repository and the few verbs the bridge needs; not for use by two threads at once."""
+
+    @classmethod
+    def create_cache(cls, path: Path, *, timeout_s: float = 120.0) -> Git:
+        """Open the bare cache at `path`, made if it is not there, made again if it is damaged."""
+        if (path / _MARKER).is_file():
+            try:
+                return cls(path, timeout_s=timeout_s, disposable=True)
+            except (UsageError, configparser.Error, OSError, ValueError):
+                pass
+        shutil.rmtree(path, ignore_errors=True)
+        _init_bare(path, CACHE_CONFIG)
+        text = f"a disposable cache; safe to delete\n{secrets.token_hex(8)}\n"
+        (path / _MARKER).write_text(text, "utf-8")
+        return cls(path, timeout_s=timeout_s, disposable=True)
+
+    @classmethod
+    def create_bare(cls, path: Path, settings: Iterable[tuple[str, str]]) -> Git:
+        """Open the bare repository at `path`, made if it is not there, and give it `settings`.
+
+        Raises:
+            UsageError: something else is there already.
+        """
+        if (path / ".git").exists() or (path.exists() and not path.is_dir()):
+            raise UsageError(
+                "is no bare repository", where=str(path), remedy="name a folder of its own"
+            )
+        if not (path / "HEAD").is_file() and path.is_dir() and any(path.iterdir()):
+            raise UsageError(
+                "holds other files", where=str(path), remedy="name a new or an empty folder"
+            )
+        _init_bare(path, settings)
+        return cls(path)
+
+    @classmethod
+    def find(cls, folder: Path) -> Git | None:
+        """The checkout that holds `folder`, or None; nothing in it is changed."""
+        for place in (folder, *folder.parents):
+            if (place / ".git").exists():
+                return cls(place)
+        return None
+
+    def __init__(self, path: Path, *, timeout_s: float = 120.0, disposable: bool = False) -> None:
+        super().__init__(path, timeout_s=timeout_s, disposable=disposable)
+        self._birth = self._read_marker()
+
+    def is_current(self) -> bool:
+        """Whether the cache is still the one that was opened, not deleted or made anew."""
+        return self._birth is not None and self._read_marker() == self._birth
+
+    def _read_marker(self) -> str | None:
+        try:
+            return (self.path / _MARKER).read_text("utf-8")
+        except (OSError, ValueError):
+            return None
+
+    def fetch(
+        self,
+        url: str,
+        refspecs: Sequence[str],
+        *,
+        depth: int | None = None,
+        object_filter: str | None = None,
+        prune: bool = False,
+    ) -> None:
+        """Fetch `refspecs` from `url`.
+
+        Raises:
+            BusError: the remote did not answer, refused, or lacks an exact ref that was named.
+            CacheError: this repository is a cache, and damaged.
+            IntegrityError: what the remote sent is no well-formed git object.
+        """
+        arguments = ["--quiet", "--no-tags", "--force", "--no-write-fetch-head", "--no-auto-gc"]
+        arguments += ["--no-recurse-submodules"]
+        arguments += [f"--depth={depth}"] if depth else []
+        arguments += [f"--filter={object_filter}"] if object_filter else []
+        arguments += ["--prune"] if prune else []
+        with self._address(url) as remote:
+            status, _, err = self._talk("fetch", *arguments, remote, *refspecs)
+        # a shallow fetch whose patterns match nothing ends 1 and says nothing (git 2.39)
+        nothing_matched = status == 1 and not err.strip() and depth is not None
+        if status and not nothing_matched:
+            raise self._failure(url, err)
+
+    def push(
+        self, url: str, updates: Sequence[tuple[str, str | None, str | None]], *, atomic: bool
+    ) -> PushReply:
+        """Push (ref, expected old id or None for absent, new id or None to delete) with leases.
+
+        Raises:
+            CacheError: this repository is a cache, and damaged.
+        """
+        arguments = ["--porcelain", "--no-verify", *(["--atomic"] if atomic else [])]
+        for ref, old, _ in updates:
+            arguments.append(f"--force-with-lease={ref}:{old or ''}")
+        refspecs = [f"{new or ''}:{ref}" for ref, _, new in updates]
+        assert refspecs, "git push without a refspec would push what it likes"
+        with self._address(url) as remote:
+            reply = parse_push(*self._talk("push", *arguments, remote, *refspecs))
+        if reply.status and not reply.is_refusal and self._is_to_blame(reply.stderr):
+            raise self._fault(explain(reply.stderr))
+        return reply
+
+    def list_remote(self, url: str, patterns: Sequence[str]) -> dict[str, str]:
+        """`ls-remote`: ref to id. It lists every ref on the wire: for set-up and doctor only."""
+        with self._address(url) as remote:
+            status, out, err = self._talk("ls-remote", "--quiet", remote, *patterns)
+        if status:
+            raise self._failure(url, err)
+        rows = (row.split("\t", 1) for row in out.split("\n") if "\t" in row)
+        return {ref: oid for oid, ref in rows}
+
+    def _talk(self, verb: str, *arguments: str) -> tuple[int, str, str]:
+        return self._call(verb, *arguments, timeout_s=self.timeout_s)
+
+    def _failure(self, url: str, stderr: str) -> KakeyaError:
+        if is_refused_object(stderr):
+            return IntegrityError(f"git refuses what was sent: {explain(stderr)}", where=url)
+        if self._is_to_blame(stderr):
+            return self._fault(explain(stderr))
+        return BusError(explain(stderr), where=url, remedy=remedy(stderr))
+
+    def _is_to_blame(self, stderr: str) -> bool:
+        """Whether a failure lies in this cache: asked only after one, since it reads all of it."""
+        if not self.disposable or is_network(stderr):
+            return False
+        return is_full_disk(stderr) or not self.is_sound()
+
+    @contextmanager
+    def _address(self, url: str) -> Iterator[str]:
+        """What to call the remote: the address itself, or the cache's remote given that address."""
+        check_url(url)
+        if not self.disposable:
+            yield url
+            return
+        count = int(os.environ.get("GIT_CONFIG_COUNT", "0") or 0)
+        entry = {
+            "GIT_CONFIG_COUNT": str(count + 1),
+            f"GIT_CONFIG_KEY_{count}": f"remote.{CACHE_REMOTE}.url",
+            f"GIT_CONFIG_VALUE_{count}": url,
+        }
+        with self._repo.git.custom_environment(**entry):
+            yield CACHE_REMOTE
+
+
+def _init_bare(path: Path, settings: Iterable[tuple[str, str]]) -> None:
+    import git
+
+    path.mkdir(parents=True, exist_ok=True)
+    # no template: it could bring hooks
+    git.Git(path).execute(["git", "init", "--quiet", "--bare", "--template=", "."])
+    repo: Any = git.Repo(path)
+    with repo.config_writer() as config:
+        for name, value in settings:
+            section, _, option = name.rpartition(".")
+            config.set_value(section, option, value)
+    repo.close()

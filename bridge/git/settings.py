@@ -1,0 +1,63 @@
+"""What git is told before it is asked anything: environment, configuration, addresses."""
+
+from __future__ import annotations
+
+import os
+
+from bridge.errors import UsageError
+
+ENVIRONMENT = {
+    "LC_ALL": "C",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ASKPASS": "true",
+    "GIT_HTTP_LOW_SPEED_LIMIT": "100",
+    "GIT_HTTP_LOW_SPEED_TIME": "30",
+    "GIT_OPTIONAL_LOCKS": "0",
+}
+
+# The cache's remote has no address of its own: a filtered cache fetches absent objects by itself,
+# and git 2.39 has no switch against it. Every wanted fetch brings the address.
+CACHE_REMOTE = "bus"
+
+# Objects are not checked as they come in: one malformed commit of a stranger would fail the poll
+# of every job. Nothing of them is checked out; what is read is judged by our own parsers.
+CACHE_CONFIG = (
+    ("gc.auto", "0"),
+    ("maintenance.auto", "false"),
+    ("fetch.negotiationAlgorithm", "noop"),
+    ("fetch.fsckObjects", "false"),
+    ("fetch.writeCommitGraph", "false"),
+    ("protocol.version", "2"),
+    ("protocol.ext.allow", "never"),
+    ("core.logAllRefUpdates", "false"),
+    ("core.hooksPath", os.devnull),
+    ("push.negotiate", "false"),
+    ("push.followTags", "false"),
+    ("push.gpgSign", "false"),
+    ("advice.detachedHead", "false"),
+)
+
+
+def scrub_environment() -> None:
+    """Forget the `GIT_*` variables of a calling git (a hook, an alias): they point elsewhere."""
+    kept = {"GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSL_CAINFO", "GIT_SSL_NO_VERIFY", "GIT_TRACE"}
+    for name in list(os.environ):
+        if name.startswith("GIT_") and name not in kept and not name.startswith("GIT_CONFIG"):
+            del os.environ[name]
+
+
+def check_url(url: str) -> str:
+    """The URL or path of a remote, refused where git could read it as something else.
+
+    Raises:
+        UsageError: empty, an option, a helper (`ext::`), or with control characters.
+    """
+    bad = not url or url.startswith("-") or "::" in url.split("/", 1)[0] or not url.isprintable()
+    if bad:
+        raise UsageError(
+            f"{url!r} is no address of a git remote",
+            where="bus",
+            remedy="give a path, or an ssh, https, http, git or file URL",
+        )
+    return url
