@@ -130,7 +130,6 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any, str], ...] = (
     ("preset is a path", ("preset", "name"), "../evil", "$.preset.name"),
     ("preset is a flag", ("preset", "name"), "--upload-pack=sh", "$.preset.name"),
     ("preset in look-alike letters", ("preset", "name"), NOOP_LIKE_CYRILLIC, "$.preset.name"),
-    ("preset of another name", ("preset", "name"), "probe", "$.preset.name"),
     ("preset digest in upper case", ("preset", "digest"), "sha256:" + "A" * 64, "$.preset.digest"),
     ("preset digest with a newline", ("preset", "digest"), "sha256:" + "a" * 63 + "\n", "$.preset"),
     ("preset brings its argv", ("preset", "argv"), ["sh"], "$.preset"),
