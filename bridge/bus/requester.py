@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from bridge.errors import BusError, IntegrityError, KakeyaError
 from bridge.git import RefTip
 from bridge.records import Heartbeat, KeyNote
 
+_COMMITTER = re.compile(rb"^committer .* ([0-9]{1,12}) [+-][0-9]{4}$", re.MULTILINE)
 _NOT_THERE = (
     "not our ref",
     "couldn't find remote ref",
@@ -51,6 +53,12 @@ class RequesterBus(GitBus):
         except KakeyaError:
             return None
         return beat if tip.ref == self.refs.heartbeat(beat.runner) else None
+
+    def dated_s(self, tip: RefTip) -> int:
+        """The Unix time that the commit at `tip` claims, for a person to read; 0 where none."""
+        _, data = self._cache.work(lambda: self._cache.tips.read(tip.oid))
+        match = _COMMITTER.search(data)
+        return int(match[1]) if match else 0
 
     def load_key(self, ref: str) -> KeyNote | None:
         """Who took an idempotency key, None where nobody did."""

@@ -7,6 +7,15 @@ No string of a request is ever an option, a URL or a config value here: refs com
 from bridge.git.answers import PushLine, PushReply, says_no
 from bridge.git.remote import Git
 from bridge.git.repository import RefTip
-from bridge.git.settings import check_url, scrub_environment
+from bridge.git.settings import check_url, git_version, scrub_environment
 
-__all__ = ["Git", "PushLine", "PushReply", "RefTip", "check_url", "says_no", "scrub_environment"]
+__all__ = [
+    "Git",
+    "PushLine",
+    "PushReply",
+    "RefTip",
+    "check_url",
+    "git_version",
+    "says_no",
+    "scrub_environment",
+]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 
-from bridge.errors import UsageError
+from bridge.errors import MissingPartError, UsageError
 
 ENVIRONMENT = {
     "LC_ALL": "C",
@@ -37,6 +38,19 @@ CACHE_CONFIG = (
     ("push.gpgSign", "false"),
     ("advice.detachedHead", "false"),
 )
+
+
+def git_version() -> tuple[int, ...]:
+    """The version of the git on the PATH.
+
+    Raises:
+        MissingPartError: there is none.
+    """
+    if shutil.which("git") is None:  # GitPython cannot even be imported then
+        raise MissingPartError("git is not installed", where="PATH", remedy="install git")
+    import git
+
+    return tuple(git.Git().version_info)
 
 
 def scrub_environment() -> None:
