@@ -10,7 +10,13 @@ from bridge import canonical, schema
 from evidence.doubts import find_doubts
 from evidence.evaluator import evaluator
 from evidence.gaps import find_exploratory, find_gaps, metrics_of, seed_table
-from evidence.gates.judge import Judged, count_verdicts, judge_gates, overall_verdict
+from evidence.gates.judge import (
+    Judged,
+    count_advisory,
+    count_verdicts,
+    judge_gates,
+    overall_verdict,
+)
 from evidence.gates.rows import gate_row
 from evidence.gates.syntax import Gate, Kind
 from evidence.gates.verdicts import PredictionOutcome
@@ -150,6 +156,7 @@ def _derive(
         "result": {
             "gates": verdict.value,
             "counts": count_verdicts(gates),
+            "advisory": count_advisory(gates),
             "execution": str(material.facts.get("execution", {}).get("reason", "done")),
             "integrity": "doubted" if doubts else "ok",
         },

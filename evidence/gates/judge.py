@@ -85,6 +85,19 @@ def overall_verdict(judged: Sequence[Judged]) -> Verdict:
 
 
 def count_verdicts(judged: Sequence[Judged]) -> dict[str, int]:
-    """How many gates (predictions apart) came to each verdict."""
-    kept = [one.verdict for one in judged if one.gate.kind is not Kind.PREDICTION]
+    """How many blocking gates came to each verdict."""
+    return _count(judged, blocking=True)
+
+
+def count_advisory(judged: Sequence[Judged]) -> dict[str, int]:
+    """How many gates that do not block (predictions apart) came to each verdict."""
+    return _count(judged, blocking=False)
+
+
+def _count(judged: Sequence[Judged], *, blocking: bool) -> dict[str, int]:
+    kept = [
+        one.verdict
+        for one in judged
+        if one.gate.blocking is blocking and one.gate.kind is not Kind.PREDICTION
+    ]
     return {verdict.value: sum(one is verdict for one in kept) for verdict in Verdict}

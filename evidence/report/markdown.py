@@ -60,9 +60,18 @@ def draw_markdown(record: Mapping[str, Any], *, transitions: Sequence[Any] = ())
     ]
 
 
+MAX_LEAVES = 4
+MAX_OPEN_ROWS = 24
+_LINE = "\x1e"  # parts cells of a table into lines; escape() turns it into a break
+
+
 def escape(text: object) -> str:
     """Text of a record as inert Markdown: no markup, no link, no mention, no second line."""
-    flat = " ".join(str(text).split())
+    return "<br>".join(_escape_line(part) for part in str(text).split(_LINE))
+
+
+def _escape_line(text: str) -> str:
+    flat = " ".join(text.split())
     return _SPECIAL.sub(r"\\\1", flat).replace("@", "@\u200b").replace("://", ":\u200b//")
 
 
@@ -90,20 +99,27 @@ def _folded(lines: Sequence[str], limit: int) -> list[str]:
 def _gates(record: Mapping[str, Any], limit: int) -> list[str]:
     rows = []
     for row in sort_gates(record["gates"]):
-        leaves = flatten(row)
+        leaves = [leaf for leaf in flatten(row) if leaf["observed"] is not None]
+        shown = sorted(leaves, key=lambda leaf: leaf.get("verdict") == "pass")[:MAX_LEAVES]
+        observed = [_observed(leaf) for leaf in shown]
+        if len(leaves) > MAX_LEAVES:
+            observed.append(f"and {len(leaves) - MAX_LEAVES} more")
         rows.append(
             (
                 f"{_MARKS[row['verdict']]} {row['verdict']}",
                 row["id"] + ("" if row["blocking"] else " (advisory)"),
-                "; ".join(dict.fromkeys(leaf["threshold"] for leaf in leaves if leaf["threshold"])),
-                "; ".join(_observed(leaf) for leaf in leaves[:4] if leaf["observed"] is not None)
-                + ("; ..." if len(leaves) > 4 else ""),
-                "flips" if row["loo_flips"] else "",
+                _distinct(leaf["threshold"] for leaf in leaves),
+                _LINE.join(observed),
+                "one sample flips it" if row["loo_flips"] else "",
                 row["message"],
             )
         )
     header = ("verdict", "gate", "threshold", "observed [interval] n", "leave-one-out", "why")
     return _table(header, rows, limit) or ["No gate was set: that is not a pass."]
+
+
+def _distinct(words: Iterable[str]) -> str:
+    return _LINE.join(dict.fromkeys(word for word in words if word))
 
 
 def _observed(leaf: Mapping[str, Any]) -> str:
@@ -157,7 +173,12 @@ def _metrics(record: Mapping[str, Any], limit: int) -> list[str]:
         )
         for row in record["metrics"]
     ]
-    return _table(("metric", "arm", "at", "value", "interval", "n", "unit", "reducer"), rows, limit)
+    header = ("metric", "arm", "at", "value", "interval", "n", "unit", "reducer")
+    table = _table(header, rows, limit)
+    if len(rows) <= MAX_OPEN_ROWS:
+        return table
+    head = f"<details><summary>{len(rows)} metrics</summary>"
+    return [head, "", *table, "", "</details>"]
 
 
 def _exploratory(record: Mapping[str, Any]) -> list[str]:

@@ -19,12 +19,14 @@ ORDER = [
 def headline(record: Mapping[str, Any]) -> str:
     """`FAIL — 17 pass · 1 fail · 2 inconclusive`: the verdict and how many gates came to each."""
     result = record["result"]
-    counts = [
-        f"{result['counts'][name]} {name}"
-        for name in reversed(ORDER)
-        if result["counts"].get(name) or name == "pass"
-    ]
-    return f"{result['gates'].upper()} — {' · '.join(counts)}"
+    words = _counts(result["counts"]) or ["no gate that blocks"]
+    advisory = _counts(result["advisory"])
+    aside = f" (advisory: {', '.join(advisory)})" if advisory else ""
+    return f"{result['gates'].upper()} — {' · '.join(words)}{aside}"
+
+
+def _counts(counts: Mapping[str, int]) -> list[str]:
+    return [f"{counts[name]} {name}" for name in reversed(ORDER) if counts.get(name)]
 
 
 def subline(record: Mapping[str, Any]) -> str:

@@ -1,0 +1,92 @@
+"""Which figures a record gets: those its spec names, and always gates, seeds and time line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from evidence.gaps import metrics_of
+from evidence.record import Assembled
+from evidence.report import figures
+from evidence.report.forest import draw_forest
+from evidence.report.svg import Plot
+from evidence.spec import PlotSpec
+
+MAX_DEFAULT_DOTS = 3
+
+
+def draw_plots(assembled: Assembled) -> tuple[Plot, ...]:
+    """Every figure of a record, the forest plot first."""
+    found = [draw_forest(assembled.record)]
+    for spec in assembled.spec.plots:
+        if spec.kind != "forest":
+            found += _DRAWERS[spec.kind](assembled, spec)
+    if not any(spec.kind == "dots" for spec in assembled.spec.plots):
+        for name in _gated_metrics(assembled)[:MAX_DEFAULT_DOTS]:
+            found += _dots(assembled, PlotSpec("dots", name))
+    found.append(figures.draw_timeline(assembled.record["timings"]))
+    return tuple(plot for plot in found if plot is not None)
+
+
+def _gated_metrics(assembled: Assembled) -> list[str]:
+    gated = {name for gate in assembled.spec.gates for name in metrics_of(gate.rule)}
+    return [metric.name for metric in assembled.spec.metrics if metric.name in gated]
+
+
+def _title(assembled: Assembled, spec: PlotSpec, default: str) -> str:
+    doc = next(metric.doc for metric in assembled.spec.metrics if metric.name == spec.metric)
+    return spec.title or (f"{spec.metric}: {doc}" if doc else default)
+
+
+def _rows(assembled: Assembled, name: str) -> list[dict[str, object]]:
+    return [row for row in assembled.record["metrics"] if row["name"] == name]
+
+
+def _places(assembled: Assembled, name: str, dimension: str) -> list[str]:
+    planned = assembled.record["dims"].get(dimension)
+    seen = dict.fromkeys(
+        place
+        for metric in assembled.metrics
+        if metric.name == name and (place := metric.coordinate(dimension)) is not None
+    )
+    return list(planned or seen)
+
+
+def _ladder(assembled: Assembled, spec: PlotSpec) -> Iterator[Plot | None]:
+    assert spec.x is not None
+    places = _places(assembled, spec.metric, spec.x)
+    title = _title(assembled, spec, f"{spec.metric} by {spec.x}")
+    yield figures.draw_ladder(title, _rows(assembled, spec.metric), places, spec.x)
+
+
+def _heatmap(assembled: Assembled, spec: PlotSpec) -> Iterator[Plot | None]:
+    assert spec.x is not None
+    assert spec.y is not None
+    rows = _rows(assembled, spec.metric)
+    title = _title(assembled, spec, f"{spec.metric} by {spec.x} and {spec.y}")
+    places = (
+        _places(assembled, spec.metric, spec.x),
+        _places(assembled, spec.metric, spec.y),
+    )
+    for arm in dict.fromkeys(str(row["arm"] or "") for row in rows):
+        yield figures.draw_heatmap(title, rows, arm, (spec.x, spec.y), places)
+
+
+def _dots(assembled: Assembled, spec: PlotSpec) -> Iterator[Plot | None]:
+    metric = next(one for one in assembled.spec.metrics if one.name == spec.metric)
+    rows = [row for row in assembled.selection.counted if row.measure == metric.measure]
+    title = spec.title or f"{spec.metric} for each seed"
+    share = metric.reducer == "proportion"
+    yield figures.draw_dots(title, spec.metric, rows, share=share)
+
+
+def _paired(assembled: Assembled, spec: PlotSpec) -> Iterator[Plot | None]:
+    found = [metric for metric in assembled.metrics if metric.name == spec.metric and metric.arm]
+    for one in found[:1]:
+        for two in found[1:]:
+            if two.at == one.at:
+                title = spec.title or f"{spec.metric}: {one.arm} and {two.arm}"
+                yield figures.draw_paired(title, one, two)
+                return
+
+
+_DRAWERS = {"ladder": _ladder, "heatmap": _heatmap, "dots": _dots, "paired": _paired}
