@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from bridge.cli.output import escape_controls, print_json, print_line, print_table, say
 from bridge.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from evidence.report.tables import Table
+    from evidence.verify import Verification
 
 _FILE = click.Path(path_type=Path)
 
@@ -35,11 +40,12 @@ def gate_command(
 
     answer = judge_files(gates_file, record, dict(_split(item) for item in bases))
     if as_json:
-        click.echo(json.dumps(answer))
+        print_json(answer)
     else:
-        from evidence.report.terminal import print_gates
+        from evidence.report.tables import gate_table
 
-        print_gates(answer["gates"], answer["verdict"])
+        _print_tables([gate_table(answer["gates"])])
+        print_line(answer["verdict"])
     raise click.exceptions.Exit(answer["exit_code"])
 
 
@@ -58,15 +64,13 @@ def verify_command(path: Path, artifacts: Path | None, as_json: bool) -> None:
     code = ExitCode.DONE if found.recomputed else ExitCode.INCONCLUSIVE
     code = ExitCode.REFUSED if found.differences else code
     if as_json:
-        click.echo(json.dumps(_verification(found, code)))
+        print_json(_verification(found, code))
     else:
-        from evidence.report.terminal import print_verification
-
-        print_verification(found)
+        _tell_verification(found)
     raise click.exceptions.Exit(int(code))
 
 
-def _verification(found: Any, code: ExitCode) -> dict[str, Any]:
+def _verification(found: Verification, code: ExitCode) -> dict[str, Any]:
     return {
         "schema": "kakeya.verification/1",
         "sound": code is ExitCode.DONE,
@@ -87,11 +91,14 @@ def show_command(path: Path, as_json: bool) -> None:
     """Show a record as tables: gates, predictions, metrics, gaps."""
     record = _read(path)
     if as_json:
-        click.echo(json.dumps(record))
+        print_json(record)
         return
-    from evidence.report.terminal import print_record
+    from evidence.report.tables import record_tables
+    from evidence.report.text import headline, subline
 
-    print_record(record)
+    print_line(escape_controls(headline(record)))
+    print_line(escape_controls(subline(record)))
+    _print_tables(record_tables(record))
 
 
 @evidence_group.command("compare")
@@ -109,11 +116,13 @@ def compare_command(before: Path, after: Path, as_json: bool) -> None:
     found = compare(load_view(before), load_view(after))
     changes = {row["change"] for row in found.transitions}
     if as_json:
-        click.echo(json.dumps(found.as_json()))
+        print_json(found.as_json())
     else:
-        from evidence.report.terminal import print_comparison
+        from evidence.report.tables import comparison_tables
 
-        print_comparison(found)
+        word = "comparable" if found.comparable else "not comparable"
+        print_line(escape_controls(f"{word}: {found.why}"))
+        _print_tables(comparison_tables(found))
     code = ExitCode.INCONCLUSIVE if "vanished" in changes else ExitCode.DONE
     raise click.exceptions.Exit(int(ExitCode.GATE_FAILED if "PASS→FAIL" in changes else code))
 
@@ -130,14 +139,36 @@ def report_command(path: Path, out: Path | None, base: Path | None, as_json: boo
     drawn = redraw(path, out=out, base=base)
     if as_json:
         answer = {"files": [str(file) for file in drawn.files], "notes": list(drawn.notes)}
-        click.echo(json.dumps({"schema": "kakeya.report/1", **answer}))
+        print_json({"schema": "kakeya.report/1", **answer})
         return
     if out is None:
-        click.echo(drawn.markdown)
+        print_line(escape_controls(drawn.markdown))
     for file in drawn.files:
-        click.echo(str(file), err=True)
+        print_line(str(file))
     for note in drawn.notes:
-        click.echo(note, err=True)
+        say(note)
+
+
+def _tell_verification(found: Verification) -> None:
+    for one in found.differences:
+        print_line(escape_controls(f"differs  {one}"))
+    for note in found.notes:
+        say(note)
+    record = found.record
+    if found.differences:
+        say(f"{len(found.differences)} differences: do not trust this record")
+    elif found.recomputed:
+        rows = (record["samples"] or {}).get("rows", 0)
+        told = f"{len(record['metrics'])} metrics and {len(record['gates'])} verdicts"
+        print_line(f"sound: {told} recomputed from {rows} samples")
+    else:
+        print_line("not recomputed")
+
+
+def _print_tables(tables: Sequence[Table]) -> None:
+    for table in tables:
+        print_line("")
+        print_table(table.title, table.columns, table.rows)
 
 
 def _read(path: Path) -> dict[str, Any]:
