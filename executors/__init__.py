@@ -25,9 +25,16 @@ def _pueue(options: Options) -> Executor:
     return PueueExecutor(**options)
 
 
+def _slurm(options: Options) -> Executor:
+    from executors.slurm import SlurmExecutor
+
+    return SlurmExecutor(**options)
+
+
 EXECUTORS: Mapping[str, Callable[[Options], Executor]] = {
     "local": _local,
     "pueue": _pueue,
+    "slurm": _slurm,
 }
 
 

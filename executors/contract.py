@@ -143,7 +143,11 @@ class Executor(Protocol):
         ...
 
     def poll(self, handle: Handle) -> Poll:
-        """What became of the job; once it says `ended`, `out/` and the log are whole and here."""
+        """What became of the job; once it says `ended`, `out/` and the log are whole and here.
+
+        Raises:
+            ExecutorError: its system cannot be asked now. That says nothing about the job.
+        """
         ...
 
     def cancel(self, handle: Handle) -> None:

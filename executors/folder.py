@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 import filelock
 
+from bridge.canonical import digest_bytes
 from bridge.errors import ExecutorError
 from executors.contract import (
     BOOTSTRAP,
@@ -43,10 +44,15 @@ HERE = Path(__file__).resolve().parent
 SUPERVISE = HERE / "supervise"
 HANDLE = "handle.json"
 SUBMIT_S = 120.0
+DEAD = "its supervisor ended without a word: killed, or the machine was restarted"
 
 
 def render_folder(
-    job: Job, executor: str, command: tuple[str, ...], files: Mapping[str, str] | None = None
+    job: Job,
+    executor: str,
+    command: tuple[str, ...],
+    files: Mapping[str, str] | None = None,
+    inherit: tuple[str, ...] = (),
 ) -> Launch:
     """A launch on this machine's file system, whatever system starts its `command`. Pure."""
     return Launch(
@@ -62,6 +68,7 @@ def render_folder(
         run_as=job.run_as,
         command=command,
         files=MappingProxyType(dict(files or {})),
+        inherit=inherit,
     )
 
 
@@ -139,6 +146,12 @@ def finish(job_dir: Path, reason: str, detail: str) -> Poll:
     return Poll("ended", read_ending(job_dir))
 
 
+def label_of(job: Job) -> str:
+    """A name no other attempt has: two buses on one machine may know the same id."""
+    place = digest_bytes(str(job.folder).encode(errors="surrogateescape"))[7:19]
+    return f"kakeya-{job.id}-{job.attempt}-{place}"
+
+
 def read_ending(job_dir: Path) -> Ending | None:
     """The job's end as its supervisor wrote it, None where it did not."""
     try:
@@ -148,7 +161,7 @@ def read_ending(job_dir: Path) -> Ending | None:
         return Ending(None, None, "vanished", f"exit.json cannot be read: {error}")
 
 
-def bury(job_dir: Path, mark: str) -> Ending:
+def bury(job_dir: Path, mark: str, detail: str = DEAD) -> Ending:
     """End what a dead supervisor left behind and write the end that it could not write."""
     if (job_dir / GROUP).exists():
         cgroup.sweep(Path((job_dir / GROUP).read_text()))
@@ -158,13 +171,7 @@ def bury(job_dir: Path, mark: str) -> Ending:
         if not sent:  # not ours to kill
             break
         left = max(left, sent)
-    ending = Ending(
-        None,
-        None,
-        "vanished",
-        "its supervisor ended without a word: killed, or the machine was restarted",
-        leftovers=left,
-    )
+    ending = Ending(None, None, "vanished", detail, leftovers=left)
     create_once(job_dir / ENDED, encode(ending.as_json()))
     return read_ending(job_dir) or ending
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge import proc
-from bridge.canonical import digest_bytes
 from bridge.errors import ExecutorError, MissingPartError
 from executors import folder
 from executors.contract import LOG, Handle, Job, Launch, Poll
@@ -76,7 +75,7 @@ class PueueExecutor:
             "add",
             "--print-task-id",
             *("--group", self._group),
-            *("--label", _label_of(job)),
+            *("--label", folder.label_of(job)),
             *("--working-directory", "/"),
             *after,
             "--",
@@ -176,12 +175,6 @@ def _explain(stderr: str) -> ExecutorError:
             "the pueue daemon speaks another version than the client", remedy=_versions_remedy()
         )
     return ExecutorError(f"pueue refused: {text}", remedy=_versions_remedy())
-
-
-def _label_of(job: Job) -> str:
-    """A label no other attempt has: two buses on one machine may know the same id."""
-    place = digest_bytes(str(job.folder).encode(errors="surrogateescape"))[7:19]
-    return f"kakeya {job.id} {job.attempt} {place}"
 
 
 def _poll_folder(handle: Handle) -> Poll | None:

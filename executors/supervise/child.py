@@ -48,7 +48,8 @@ def start(launch: Launch, mark: str, group: Group | None) -> Child:
         LaunchFault: there is no such user or program, or the user may not reach its folders.
     """
     user = _user_of(launch)
-    env = dict(launch.env) | {MARK: mark}
+    given = {name: os.environ[name] for name in launch.inherit if name in os.environ}
+    env = dict(launch.env) | given | {MARK: mark}
     if user is not None:
         env |= {"HOME": user.pw_dir, "USER": user.pw_name, "LOGNAME": user.pw_name}
         _give(launch.out, user)

@@ -19,6 +19,7 @@ MARK = "KAKEYA_JOB_MARK"
 _LAUNCH_SCHEMA = "kakeya.launch/1"
 _ENDING_SCHEMA = "kakeya.exit/1"
 _PATHS = ("cwd", "job_dir", "out", "report", "log")
+_LISTS = ("argv", "command", "inherit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Launch:
         executor: name in the `EXECUTORS` table.
         argv: the job's own command line.
         cwd: folder that it starts in.
-        env: its whole environment; nothing is inherited.
+        env: its environment; nothing else is inherited but the names in `inherit`.
         job_dir: folder of this attempt, written by the supervisor alone.
         out: folder that the job writes, the only one that is collected.
         report: folder for what `bootstrap.py` saw (imported.json, environment.json).
@@ -56,6 +57,7 @@ class Launch:
         run_as: OS user that runs the job, None for the supervisor's own.
         command: what is run to get the supervisor going.
         files: further files that the executor's system needs, by name inside `job_dir`.
+        inherit: variables that the system sets for the job (the GPUs it was given) and that win.
     """
 
     executor: str
@@ -70,13 +72,14 @@ class Launch:
     run_as: str | None = None
     command: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    inherit: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The launch as JSON data; the inverse of `launch_from_json`."""
         plain = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         plain |= {name: str(plain[name]) for name in _PATHS}
         plain |= {"env": dict(self.env), "files": dict(self.files)}
-        plain |= {"argv": list(self.argv), "command": list(self.command)}
+        plain |= {name: list(plain[name]) for name in _LISTS}
         plain["limits"] = dataclasses.asdict(self.limits)
         return {"schema": _LAUNCH_SCHEMA, **plain}
 
@@ -92,7 +95,7 @@ def launch_from_json(data: Mapping[str, Any]) -> Launch:
         raise ValueError(f"expected {_LAUNCH_SCHEMA}, found {data.get('schema')!r}")
     try:
         values |= {name: Path(values[name]) for name in _PATHS}
-        values |= {name: tuple(values[name]) for name in ("argv", "command")}
+        values |= {name: tuple(values[name]) for name in _LISTS}
         values |= {name: MappingProxyType(dict(values[name])) for name in ("env", "files")}
         values["limits"] = Limits(**values["limits"])
         return Launch(**values)

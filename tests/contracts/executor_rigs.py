@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from servers import pueued
+from servers import slurm as slurm_server
 from waiting import until
 
 from executors import make_executor
@@ -166,6 +167,16 @@ def pueue() -> Iterator[Rig]:
         yield Rig("pueue", root, {"config": str(config), "parallel": "8"})
 
 
+@contextlib.contextmanager
+def slurm() -> Iterator[Rig]:
+    """A Slurm cluster of one node."""
+    part = slurm_server.missing()
+    require(not part, part, "apt install slurm-wlm munge")
+    require(os.geteuid() == 0, "root for slurmd", "run the tests as root")
+    with job_root() as root, slurm_server.running() as cluster:
+        yield Rig("slurm", root, {"conf": str(cluster.conf)})
+
+
 def require(present: bool, part: str, remedy: str) -> None:
     """Skip by name where a real part is missing; fail instead where all must be there."""
     if present:
@@ -179,6 +190,7 @@ def require(present: bool, part: str, remedy: str) -> None:
 RIGS: Mapping[str, Callable[[], contextlib.AbstractContextManager[Rig]]] = {
     "local": local,
     "pueue": pueue,
+    "slurm": slurm,
 }
 
 

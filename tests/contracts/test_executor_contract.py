@@ -94,7 +94,8 @@ def test_its_environment_is_what_was_rendered_and_a_mark(rig: Rig) -> None:
     seen = read_out(launch)
     assert isinstance(seen, dict)
     # The interpreter adds LC_CTYPE itself (PEP 538).
-    assert set(seen) - {"KAKEYA_JOB_MARK", "LC_CTYPE"} == set(launch.env)
+    assert set(seen) - {"KAKEYA_JOB_MARK", "LC_CTYPE", *launch.inherit} == set(launch.env)
+    assert all(seen[name] == value for name, value in launch.env.items())
 
 
 @pytest.mark.parametrize("code", [1, 3, 75, 255])

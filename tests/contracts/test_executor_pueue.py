@@ -49,7 +49,7 @@ def test_render_is_the_command_that_queues_it(tmp_path: Path) -> None:
         *("pueue", "--config", "c", "add", "--print-task-id"),
         *("--group", "kakeya", "--label", command[8]),
     )
-    assert command[8].startswith("kakeya 01X 2 ")
+    assert command[8].startswith("kakeya-01X-2-")
     assert command[-1].endswith("""/a '"'"'b'"'"'\n;c'""")
 
 
@@ -93,7 +93,7 @@ def test_a_job_waits_for_another_and_falls_with_it(rig: Rig) -> None:
 def test_its_label_tells_request_and_attempt(rig: Rig) -> None:
     _, handle, _ = rig.run("")
     task = tasks(rig)[handle.system["task"]]
-    assert str(task["label"]).startswith("kakeya 01JZ0000000000000000000000 1 ")
+    assert str(task["label"]).startswith("kakeya-01JZ0000000000000000000000-1-")
     assert task["group"] == "one at a time"
 
 
