@@ -1,0 +1,154 @@
+"""Training of f_theta, and of the drafter below it where that is asked for."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from workloads.restoration.losses import LOSSES, LossName
+from workloads.restoration.projection import FThetaConfig, FThetaProjection
+from workloads.restoration.sources import Drafter
+from workloads.restoration.targets import Targets, Teacher, measure_relative_errors
+from workloads.shared.schedules import warm_cosine
+
+WEIGHT_DECAY = 0.01
+CLIP = 1.0
+WARMUP_SHARE = 0.05
+RIDGE = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class FitStep:
+    """One step: its loss, and the norm of its gradient before clipping."""
+
+    step: int
+    loss: float
+    gradient: float
+
+
+def fit(
+    teacher: Teacher,
+    drafter: Drafter,
+    projection: FThetaProjection,
+    batches: Sequence[Targets],
+    *,
+    loss: LossName,
+    steps: int,
+    rate: float,
+    seed: int,
+    aligned: bool,
+    on_step: Callable[[FitStep], None] | None = None,
+) -> list[FitStep]:
+    """Train `projection` in place on `batches`, drawn with replacement; returns every step.
+
+    AdamW, linear warm-up and a cosine to a hundredth, gradients clipped at 1. With `aligned` the
+    drafter's weights are trained too, through the projection.
+    """
+    source = random.Random(f"f_theta/1 {seed}")  # noqa: S311  (a seed, not a secret)
+    trained: list[Any] = list(projection.parameters())
+    drafter.forget()
+    if aligned:
+        trained += list(drafter.model.parameters())
+    else:
+        with torch.no_grad():
+            features = [drafter.read(batch.ids, places(batch.ids)) for batch in batches]
+    optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=WEIGHT_DECAY)
+    warmup = max(1, round(WARMUP_SHARE * steps))
+    history = []
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * warm_cosine(step, steps, warmup=warmup)
+        chosen = source.randrange(len(batches))
+        batch = batches[chosen]
+        read = drafter.read(batch.ids, places(batch.ids)) if aligned else features[chosen]
+        value = LOSSES[loss](teacher, batch, projection(*read))
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        gradient = torch.nn.utils.clip_grad_norm_(trained, CLIP)
+        optimizer.step()
+        history.append(FitStep(step, float(value.detach()), float(gradient)))
+        if on_step is not None:
+            on_step(history[-1])
+    return history
+
+
+@torch.no_grad()
+def fit_ridge(
+    teacher: Teacher, drafter: Drafter, batches: Sequence[Targets], *, rank: int
+) -> FThetaProjection:
+    """The closed form: reduced-rank ridge regression of raw K and of raw V, a warm start.
+
+    Every layer counts alike: its values are divided by their standard deviation first.
+    """
+    widths = {layer.index: layer.width for layer in teacher.owners}
+    projection = FThetaProjection(FThetaConfig(drafter.features, rank, widths))
+    drafter.forget()
+    reads = [drafter.read(batch.ids, places(batch.ids)) for batch in batches]
+    for part, encoder, decoders in (
+        (0, projection.encoder_k, projection.decoders_k),
+        (1, projection.encoder_v, projection.decoders_v),
+    ):
+        inputs = torch.cat([read[part].flatten(0, 1) for read in reads]).double()
+        truths = {
+            index: torch.cat([batch.raw[index][part].flatten(0, 1) for batch in batches]).double()
+            for index in widths
+        }
+        scales = {index: truth.std().clamp(min=1e-8) for index, truth in truths.items()}
+        joined = torch.cat([truths[index] / scales[index] for index in widths], dim=-1)
+        left, right = _reduce_rank(inputs, joined, rank)
+        encoder.weight.copy_(left.T)
+        for (index, width), block in zip(
+            widths.items(), right.split(list(widths.values()), dim=1), strict=True
+        ):
+            assert block.shape[1] == width
+            decoders[str(index)].weight.copy_((block * scales[index]).T)
+    return projection
+
+
+def _reduce_rank(
+    inputs: torch.Tensor, outputs: torch.Tensor, rank: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Left (F, r) and right (r, W) with inputs @ left @ right nearest to outputs."""
+    gram = inputs.T @ inputs
+    gram += RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    weights = torch.linalg.solve(gram, inputs.T @ outputs)
+    # The directions of the fitted values, not of the weights, are what the rank must keep.
+    covariance = weights.T @ (inputs.T @ inputs) @ weights
+    _, vectors = torch.linalg.eigh(covariance)
+    kept = vectors[:, -rank:]
+    left, right = weights @ kept, kept.T
+    spare = rank - kept.shape[1]
+    if spare > 0:
+        left = torch.cat([left, left.new_zeros(len(left), spare)], dim=1)
+        right = torch.cat([right, right.new_zeros(spare, right.shape[1])], dim=0)
+    return left, right
+
+
+@torch.no_grad()
+def judge(
+    teacher: Teacher, drafter: Drafter, projection: FThetaProjection, batches: Sequence[Targets]
+) -> dict[int, dict[str, float]]:
+    """Relative squared errors by layer over `batches`: k_raw, v_raw, k_norm, v_norm."""
+    drafter.forget()
+    sums: dict[int, dict[str, list[float]]] = {}
+    for batch in batches:
+        predicted = projection(*drafter.read(batch.ids, places(batch.ids)))
+        found = measure_relative_errors(teacher.layers, batch, predicted)
+        for layer, parts in found.items():
+            for name, (error, truth) in parts.items():
+                total = sums.setdefault(layer, {}).setdefault(name, [0.0, 0.0])
+                total[0] += error
+                total[1] += truth
+    return {
+        layer: {name: error / truth for name, (error, truth) in parts.items()}
+        for layer, parts in sums.items()
+    }
+
+
+def places(ids: torch.Tensor) -> torch.Tensor:
+    """Positions (T,) of whole texts (B, T)."""
+    return torch.arange(ids.shape[1], device=ids.device)

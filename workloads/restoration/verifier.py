@@ -1,0 +1,273 @@
+"""A verifier that holds sink and window and reads the evicted positions restored.
+
+It streams: a query reads exact K/V at the first `sink` and the last `window` positions and
+restored ones between, from the first prompt token on; entries that no later query reads exactly
+are freed as the prompt goes by. Restored K/V live for one layer's attention and are dropped.
+
+With `replaced` it does what the seed did instead: at every prefill query, its own position
+included, all of [sink, T - window) is read restored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from transformers import Cache
+from transformers.cache_utils import DummyLayer, DynamicLayer
+
+from workloads.restoration.plans import Plan
+from workloads.restoration.sources import Source
+from workloads.shared.attention import to_additive
+from workloads.shared.layers import AttentionLayer, Rotation, capturing, list_attention_layers
+
+Restore = Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]
+
+
+class HeldLayer(DynamicLayer):
+    """One layer's exact K/V entries, (B, H, K, D), with their original positions.
+
+    Attributes:
+        positions: (K,) of the entries that are kept.
+        seen: positions gone by.
+    """
+
+    def __init__(self, plan: Plan, restore: Restore) -> None:
+        super().__init__()
+        self.plan = plan
+        self.seen = 0
+        self.positions = torch.empty(0, dtype=torch.long)
+        self.replaced_below = 0
+        self._restore = restore
+
+    def find_restored(self, count: int) -> range:
+        """The positions that the next `count` queries read restored."""
+        plan = self.plan
+        if plan.window is None or not plan.restored:
+            return range(0)
+        low = plan.sink if plan.reach is None else max(plan.sink, self.seen - plan.reach + 1)
+        high = max(self.seen + count - plan.window, min(self.replaced_below, self.seen + count))
+        return range(low, max(low, high))
+
+    def see(self, queries: torch.Tensor) -> torch.Tensor:
+        """Whether each of the next queries (Q,) sees each key (K,): restored, kept, then new."""
+        plan, rows = self.plan, queries[:, None]
+        spared = self.find_restored(len(queries))
+        restored = torch.arange(spared.start, spared.stop, device=queries.device)[None, :]
+        exact = torch.cat([self.positions.to(queries.device), queries])[None, :]
+        seen_exact = exact <= rows
+        seen_restored = restored <= rows
+        if plan.window is not None:
+            edge = (rows - plan.window).clamp(min=self.replaced_below - 1)
+            seen_exact &= (exact < plan.sink) | (exact > edge)
+            seen_restored &= restored <= edge
+        if plan.native is not None:
+            seen_exact &= exact > rows - plan.native
+            seen_restored &= restored > rows - plan.native
+        return torch.cat([seen_restored, seen_exact], dim=1)
+
+    def update(
+        self,
+        key_states: torch.Tensor,
+        value_states: torch.Tensor,
+        *args: object,
+        **kwargs: object,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append (B, H, Q, D) entries, free what no later query reads, give what these read."""
+        spared = self.find_restored(key_states.shape[-2])
+        keys, values = super().update(key_states, value_states)
+        self._free(key_states.shape[-2])
+        if not spared:
+            return keys, values
+        restored = self._restore(spared.start, spared.stop)
+        return torch.cat([restored[0], keys], -2), torch.cat([restored[1], values], -2)
+
+    def _free(self, count: int) -> None:
+        assert self.keys is not None and self.values is not None
+        device = self.keys.device
+        new = torch.arange(self.seen, self.seen + count, device=device)
+        positions = torch.cat([self.positions.to(device), new])
+        self.seen += count
+        keep = torch.ones_like(positions, dtype=torch.bool)
+        if self.plan.window is not None:
+            # The next query, at `seen`, brings its own entry: window - 1 older ones stay.
+            keep = positions > self.seen - self.plan.window
+            sink = positions < self.plan.sink
+            if self.plan.native is not None:
+                sink &= positions > self.seen - self.plan.native
+            keep |= sink
+        if not bool(keep.all()):
+            index = keep.nonzero().squeeze(1)
+            # Indexing copies into tensors of the kept size; the larger ones are then freed.
+            self.keys = self.keys.index_select(-2, index)
+            self.values = self.values.index_select(-2, index)
+            positions = positions.index_select(0, index)
+        self.positions = positions
+
+    def get_seq_length(self) -> int:
+        """Positions gone by, not entries kept."""
+        return self.seen
+
+
+class Verifier:
+    """One batch's text under a plan for each layer.
+
+    Args:
+        model: the verifier.
+        plans: for each layer that owns K/V.
+        source: of restored K/V; needed where a plan restores.
+        chunk: prompt positions in one forward at most.
+        replaced: the seed's prefill instead of streaming.
+
+    Attributes:
+        restored: positions that were read restored, summed over layers and forwards.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        plans: Mapping[int, Plan],
+        source: Source | None = None,
+        *,
+        chunk: int = 256,
+        replaced: bool = False,
+    ) -> None:
+        self._model = model
+        self._layers = list_attention_layers(model)
+        self._rotation = Rotation(model)
+        self._source = source
+        self._chunk = chunk
+        self._replaced = replaced
+        self._plans = plans
+        self.restored = 0
+        self._held: dict[int, HeldLayer] = {}
+        for layer in self._layers:
+            if layer.owns:
+                self._held[layer.index] = HeldLayer(plans[layer.index], self._make_restore(layer))
+        last = max(self._held)
+        self.cache = Cache(
+            layers=[self._held.get(index) or DummyLayer() for index in range(last + 1)]
+        )
+        self._masks: dict[int, torch.Tensor] = {}
+        self._seen = 0
+
+    @torch.inference_mode()
+    def decode(self, ids: torch.Tensor, *, new_tokens: int) -> tuple[torch.Tensor, int]:
+        """Greedy tokens (B, N) after `ids` (B, T), and the K/V bytes held after the prompt."""
+        length = ids.shape[1]
+        if self._replaced:
+            for held in self._held.values():
+                if held.plan.window is not None and held.plan.restored:
+                    held.replaced_below = max(0, length - held.plan.window)
+        logits = None
+        with self._attached():
+            for start in range(0, length, self._chunk):
+                logits = self._forward(ids[:, start : start + self._chunk])
+            assert logits is not None
+            held_bytes = self.measure_bytes()
+            tokens = [logits.argmax(-1, keepdim=True)]
+            for _ in range(new_tokens - 1):
+                tokens.append(self._forward(tokens[-1]).argmax(-1, keepdim=True))
+        return torch.cat(tokens, 1).cpu(), sum(held_bytes.values())
+
+    def measure_bytes(self) -> dict[str, int]:
+        """Bytes allocated behind the verifier's entries, and behind what the source holds."""
+        entries = [
+            tensor
+            for held in self._held.values()
+            for tensor in (held.keys, held.values)
+            if isinstance(tensor, torch.Tensor)
+        ]
+        source = [] if self._source is None else self._source.held()
+        return {"verifier": _measure(entries), "source": _measure(source)}
+
+    def _forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Logits (B, V) after the last of `ids` (B, Q)."""
+        count = ids.shape[1]
+        positions = torch.arange(self._seen, self._seen + count, device=ids.device)
+        if self._source is not None:
+            self._source.extend(ids, positions)
+        self._prepare(positions)
+        result = self._model(
+            input_ids=ids,
+            position_ids=positions[None].expand(ids.shape[0], -1),
+            attention_mask=self._make_placeholder(count, ids.device),
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        self._seen += count
+        if self._source is not None:
+            self._source.settle(self._find_first_needed())
+        return result.logits[:, -1].float()  # type: ignore[no-any-return]
+
+    def _prepare(self, positions: torch.Tensor) -> None:
+        """Masks of this forward; a layer that shares K/V takes those of the layer it reads."""
+        last_of_kind: dict[str, torch.Tensor] = {}
+        for layer in self._layers:
+            if layer.owns:
+                held = self._held[layer.index]
+                self.restored += len(held.find_restored(len(positions)))
+                mask = to_additive(held.see(positions), self._model.dtype)
+                last_of_kind[layer.kind] = mask
+            self._masks[layer.index] = last_of_kind[layer.kind]
+
+    def _make_placeholder(self, count: int, device: torch.device) -> Any:
+        """A mask that the model takes as given; every layer's own replaces it."""
+        blank = torch.zeros(1, 1, count, 1, dtype=self._model.dtype, device=device)
+        config = self._model.config.get_text_config(decoder=True)
+        if getattr(config, "layer_types", None) is None:
+            return blank
+        return dict.fromkeys({layer.kind for layer in self._layers}, blank)
+
+    def _find_first_needed(self) -> int:
+        """The first position that a later query may read restored."""
+        firsts = [self._seen]
+        for held in self._held.values():
+            if held.plan.restored:
+                reach = held.plan.reach
+                low = held.plan.sink if reach is None else self._seen - reach + 1
+                firsts.append(max(held.plan.sink, low))
+        return min(firsts)
+
+    def _make_restore(self, layer: AttentionLayer) -> Restore:
+        def restore(low: int, high: int) -> tuple[torch.Tensor, torch.Tensor]:
+            assert self._source is not None, "a plan restores, so there must be a source"
+            keys, values = self._source.restore(layer.index, low, high)
+            positions = torch.arange(low, high, device=keys.device)
+            return self._rotation.finish(layer, keys, values, positions)
+
+        return restore
+
+    @contextlib.contextmanager
+    def _attached(self) -> Iterator[None]:
+        handles = [
+            layer.module.register_forward_pre_hook(self._mask_hook(layer.index), with_kwargs=True)
+            for layer in self._layers
+        ]
+        catch = contextlib.nullcontext()
+        if self._source is not None:
+            catch = capturing(self._layers, self._source.catch)
+        try:
+            with catch:
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _mask_hook(self, index: int) -> Any:
+        def hook(module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            del module
+            hidden = args[0] if args else kwargs["hidden_states"]
+            # The model may keep the last queries alone in layers that share K/V.
+            mask = self._masks[index][..., -hidden.shape[1] :, :]
+            return args, {**kwargs, "attention_mask": mask}
+
+        return hook
+
+
+def _measure(tensors: list[torch.Tensor]) -> int:
+    storages = [tensor.untyped_storage() for tensor in tensors if tensor.numel()]
+    return sum({one.data_ptr(): one.nbytes() for one in storages}.values())
