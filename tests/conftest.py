@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests import parts
+from tests.servers.git_servers import PARTS, SERVERS, open_transport
+from tests.servers.transport import Transport
 
 _KEPT = {"KAKEYA_REQUIRE_REAL", "KAKEYA_TEST_ASSETS"}
 _DROPPED = {"SSH_AUTH_SOCK", "SSH_ASKPASS", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"}
@@ -48,3 +51,32 @@ def real_parts(request: pytest.FixtureRequest) -> None:
 def require() -> Callable[[str], None]:
     """`require(part)`: go on only where a real part is here (`tests.parts`)."""
     return parts.require
+
+
+@pytest.fixture(scope="session")
+def serve() -> Iterator[Callable[[str], Transport]]:
+    """`serve(name)`: the git server of that name, started once and kept for the session."""
+    with ExitStack() as stack:
+        running: dict[str, Transport] = {}
+
+        def start(name: str) -> Transport:
+            for part in PARTS[name]:
+                parts.require(part)
+            if name not in running:
+                running[name] = stack.enter_context(open_transport(name))
+            return running[name]
+
+        yield start
+
+
+@pytest.fixture(params=SERVERS)
+def transport(
+    request: pytest.FixtureRequest,
+    serve: Callable[[str], Transport],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Transport:
+    """Every git server in turn, with what a client needs to reach it in the environment."""
+    chosen = serve(request.param)
+    for name, value in chosen.client_env.items():
+        monkeypatch.setenv(name, value)
+    return chosen

@@ -162,9 +162,9 @@ class Lab:
         path = self.folder / f"{name}.log"
         return path.read_text("utf-8", "replace") if path.is_file() else ""
 
-    def submit(self, preset: str, params: dict[str, Any] | None = None, **changes: Any) -> str:
+    def submit(self, name: str, params: dict[str, Any] | None = None, **changes: Any) -> str:
         """Push a request for a preset of the trusted checkout; returns its ref."""
-        found = self.catalog.get(preset)
+        found = self.catalog.get(name)
         values: dict[str, Any] = {
             "preset": PresetRef(found.name, found.digest),
             "params": bind(found, params or {}),

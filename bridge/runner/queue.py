@@ -123,7 +123,7 @@ class Queue:
                 self._declined[ref] = Decline(chain.job.id, decision.reason, detail)
             else:
                 self._declined.pop(ref, None)
-                yield Candidate(chain, decision)
+            yield Candidate(chain, decision)
 
     def held(self, bus: GitBus, snapshot: Snapshot) -> Iterator[ForeignHold]:
         """Every claim in force, with its runner's sign of life."""

@@ -1,6 +1,7 @@
 """sshd for this user alone, with keys made for the occasion; clients share one connection.
 
-Without a shared connection a push costs some 200 ms of key exchange.
+Without a shared connection a push costs some 200 ms of key exchange, and as much again where the
+user's own shell set-up runs: so HOME is a folder that has none.
 
 Source: sshd_config(5), ssh_config(5).
 """
@@ -66,7 +67,7 @@ StrictModes no
 UsePAM no
 UseDNS no
 AcceptEnv GIT_PROTOCOL
-SetEnv GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null
+SetEnv HOME={folder} GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null
 MaxStartups 100
 MaxSessions 100
 """
@@ -82,6 +83,7 @@ def _client_config(folder: Path, port: int, user: str) -> str:
   UserKnownHostsFile {folder}/known
   GlobalKnownHostsFile none
   StrictHostKeyChecking yes
+  SendEnv GIT_PROTOCOL
 """
     return f"""Host bus
 {common}  IdentityFile {folder}/friend
