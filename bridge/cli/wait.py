@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -48,7 +49,8 @@ def follow(
         say(f"resume: {resume_hint(job_id, shared)}")
         raise SystemExit(int(ExitCode.INTERRUPTED)) from None
     if shared["as_json"]:
-        print_json({**outcome.as_json(), "resume": hint_of(outcome, shared)})
+        gates = gates_of(client.evidence(outcome.status.id)) if outcome.status.ended else []
+        print_json({**outcome.as_json(), "gates": gates, "resume": hint_of(outcome, shared)})
     else:
         show(client, outcome, shared)
     raise SystemExit(int(outcome.exit_code))
@@ -57,6 +59,17 @@ def follow(
 def hint_of(outcome: Outcome, shared: dict[str, Any]) -> str:
     """The command that goes on, empty where there is nothing to wait for."""
     return resume_hint(outcome.status.id, shared) if outcome.resume else ""
+
+
+def gates_of(record: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Each gate's id and verdict; empty where there is no record of the usual shape."""
+    rows = record.get("gates") if record else None
+    names = ("id", "verdict", "blocking", "message")
+    return [
+        {name: row.get(name) for name in names}
+        for row in (rows if isinstance(rows, list) else [])
+        if isinstance(row, dict)
+    ]
 
 
 def show(client: Client, outcome: Outcome, shared: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -189,7 +190,6 @@ def outcome_of(status: JobStatus, waited_s: float) -> Outcome:
 
 
 def _job_json(status: JobStatus) -> dict[str, Any]:
-    progress = status.progress
     return {
         "id": status.id,
         "ref": status.ref,
@@ -198,14 +198,8 @@ def _job_json(status: JobStatus) -> dict[str, Any]:
         "attempt": status.attempt,
         "runner": status.runner,
         "verdict": status.verdict,
-        "progress": None
-        if progress is None
-        else {
-            "step": progress.step,
-            "total": progress.total,
-            "eta_s": progress.eta_s,
-            "note": progress.note,
-        },
+        "exit": None if status.exit is None else dataclasses.asdict(status.exit),
+        "progress": None if status.progress is None else dataclasses.asdict(status.progress),
         "request": to_json(status.request) if status.request else None,
         "result": to_json(status.result) if status.result else None,
         "problems": list(status.problems),

@@ -174,7 +174,7 @@ class Waiting:
         for line in queue.tell():
             if ": declines" in line:
                 self._note_once(line)
-        if not queue.live:
+        if not queue.live and now_s - self._queued_at_s[1] >= 2 * self._bus.profile.heartbeat_s:
             self._note_once("no live runner has been seen on this bus yet; the job is queued")
         return None
 
