@@ -133,6 +133,7 @@ class Lab:
         """Start a runner's process; its words go to `<name>.log`."""
         argv = [sys.executable, "-m", "bridge.cli.main", "runner", "start"]
         env = {**proc.base_env(), "PYTHONPATH": str(self.checkout)}
+        env |= {"GITHUB_TOKEN": "not for jobs", "SSH_AUTH_SOCK": "/not/for/jobs"}
         for name in ("KAKEYA_TEST_ASSETS", "PIP_CERT", "PIP_FIND_LINKS"):
             if name in os.environ:
                 env[name] = os.environ[name]
