@@ -19,7 +19,9 @@ REDUCER_NAMES = ("proportion", *sorted({*REDUCERS, *ALIASES}))
 PLOT_KINDS = ("forest", "ladder", "heatmap", "dots", "paired")
 BETTER = ("higher", "lower", "none")
 _PARAM = re.compile(r"\{([a-z][a-z0-9_]{0,63})\}", re.ASCII)
-_METRIC_KEYS = {"name", "reducer", "measure", "by", "unit", "better", "cluster", "conf", "doc"}
+_METRIC_KEYS = {
+    "name", "reducer", "measure", "by", "where", "unit", "better", "cluster", "conf", "doc",
+}  # fmt: skip
 _PLOT_KEYS = {"kind", "metric", "x", "y", "title"}
 _PLAN_KEYS = {"seeds", "n", "arms", "dims"}
 _SPEC_KEYS = {"metrics", "gates", "plots", "plan", "predictions", "params"}
@@ -34,6 +36,7 @@ class MetricSpec:
         reducer: "proportion" (scores of 0 and 1) or a name of `evidence.reducers.REDUCERS`.
         measure: the samples' measure it reads.
         by: what tells its groups apart: "arm", "seed" or dimensions.
+        where: dimension to place; rows that lie elsewhere do not count in this metric.
         unit: unit of measurement, "1" for a share.
         better: whether higher or lower is better, or neither.
         cluster: rows that share this ("seed", "unit", "input" or a dimension) depend on one
@@ -45,6 +48,7 @@ class MetricSpec:
     reducer: str
     measure: str
     by: tuple[str, ...] = ("arm",)
+    where: Mapping[str, str] = field(default_factory=dict)
     unit: str = "1"
     better: str = "higher"
     cluster: str | None = None
@@ -172,6 +176,7 @@ def _parse_metrics(value: object, reader: Reader) -> tuple[MetricSpec, ...]:
                 reducer=ALIASES.get(reducer, reducer),
                 measure=reader.text(data.get("measure", name), f"{path}.measure", NAME) or "",
                 by=reader.texts(data.get("by", ("arm",)), f"{path}.by", NAME),
+                where=_parse_where(data.get("where") or {}, f"{path}.where", reader),
                 unit=reader.text(data.get("unit", "1"), f"{path}.unit") or "1",
                 better=reader.choice(data.get("better", "higher"), f"{path}.better", BETTER) or "",
                 cluster=None if cluster is None else reader.text(cluster, f"{path}.cluster", NAME),
@@ -180,6 +185,12 @@ def _parse_metrics(value: object, reader: Reader) -> tuple[MetricSpec, ...]:
             )
         )
     return tuple(found)
+
+
+def _parse_where(value: object, path: str, reader: Reader) -> dict[str, str]:
+    data = reader.mapping(value, path, value if isinstance(value, Mapping) else {}) or {}
+    places = {name: reader.coordinate(place, f"{path}.{name}") for name, place in data.items()}
+    return {name: place for name, place in places.items() if place is not None}
 
 
 def _parse_plan(value: object, params: Mapping[str, Any], reader: Reader) -> Plan:
