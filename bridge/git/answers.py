@@ -32,6 +32,7 @@ _NOT_THERE = (
     "does not appear to be a git repository",
     "not a git repository",
     "not found",
+    "no such repository",
     "no such file",
     "repository not exported",
 )
@@ -85,6 +86,14 @@ def says_no(reason: str) -> bool:
     """Whether the remote refuses by rule, so that to push again is in vain."""
     text = reason.lower()
     return any(word in text for word in _REFUSALS)
+
+
+def is_empty_match(status: int, stderr: str) -> bool:
+    """Whether a shallow fetch only found nothing that its patterns match (git 2.39).
+
+    It says nothing then, or, from an empty repository that speaks protocol 0, one odd thing.
+    """
+    return status == 1 and not stderr.strip() or stderr.strip() == "fatal: no matching remote head"
 
 
 def is_network(stderr: str) -> bool:

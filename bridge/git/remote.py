@@ -15,6 +15,7 @@ from bridge.errors import BusError, IntegrityError, KakeyaError, UsageError
 from bridge.git.answers import (
     PushReply,
     explain,
+    is_empty_match,
     is_full_disk,
     is_network,
     is_refused_object,
@@ -107,9 +108,7 @@ class Git(Repository):
         arguments += ["--prune"] if prune else []
         with self._address(url) as remote:
             status, _, err = self._talk("fetch", *arguments, remote, *refspecs)
-        # a shallow fetch whose patterns match nothing ends 1 and says nothing (git 2.39)
-        nothing_matched = status == 1 and not err.strip() and depth is not None
-        if status and not nothing_matched:
+        if status and not (depth and is_empty_match(status, err)):
             raise self._failure(url, err)
 
     def push(
