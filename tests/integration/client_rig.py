@@ -29,11 +29,14 @@ from tests.lab import REPO, commit_all, git_in
 PROFILE = replace(PROFILES["local"], network_timeout_s=20.0)
 
 
+START_S = 1_000.0
+
+
 class TurnedClock:
     """A clock that moves only when somebody pauses; each pause plays the next step of a script."""
 
     def __init__(self) -> None:
-        self.now_s = 1_000.0
+        self.now_s = START_S
         self.script: list[Callable[[], object]] = []
         self.every: Callable[[], object] | None = None
 
@@ -41,7 +44,7 @@ class TurnedClock:
     def clock(self) -> Clock:
         """The clock as a client takes it."""
         return Clock(
-            wall_s=lambda: 1_760_000_000.0 + self.now_s,
+            wall_s=lambda: WHEN_S + self.now_s - START_S,
             monotonic_s=lambda: self.now_s,
             pause=self._pause,
         )
@@ -80,15 +83,17 @@ class ScriptedRunner(Actor):
 
     session = "5" * 16
     sequence = 0
+    trusted = samples.NOBODY
 
     def beat(
         self,
         *,
         claims: Sequence[Held] = (),
         declines: Sequence[Decline] = (),
-        trusted: str = samples.NOBODY,
+        trusted: str | None = None,
     ) -> None:
         """Push a sign of life."""
+        self.trusted = trusted or self.trusted
         self.sequence += 1
         beat = Heartbeat(
             self.name,
@@ -96,7 +101,7 @@ class ScriptedRunner(Actor):
             self.sequence,
             samples.make_nonce(),
             PROFILE.heartbeat_s,
-            make_facts(trusted),
+            make_facts(self.trusted),
             tuple(claims),
             tuple(declines),
         )
