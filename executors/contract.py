@@ -71,6 +71,7 @@ class Job:
         argv: the rendered command line.
         env: what the job's environment holds beyond nothing.
         run_as: OS user to run it as, None for the runner's own.
+        writable: folders beside `out/` that the job may write, such as its checkpoints.
         labels: labels of the request, for systems that can show them.
         after: jobs that must have ended first, for systems that can wait for them.
     """
@@ -83,6 +84,7 @@ class Job:
     limits: Limits = field(default_factory=Limits)
     resources: Resources = field(default_factory=Resources)
     run_as: str | None = None
+    writable: tuple[Path, ...] = ()
     labels: tuple[str, ...] = ()
     after: tuple[Handle, ...] = ()
 

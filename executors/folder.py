@@ -7,7 +7,6 @@ supervisor writes all but `code/`, `job.json` (the runner's) and what lies in `o
 from __future__ import annotations
 
 import shutil
-import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -28,23 +27,14 @@ from executors.contract import (
     Poll,
     handle_from_json,
 )
-from executors.supervise import cgroup, processes
-from executors.supervise.entry import GROUP
 from executors.supervise.files import create_once, encode, read_json, write_whole
-from executors.supervise.launch import (
-    ENDED,
-    LAUNCH,
-    MARK,
-    STARTED,
-    Ending,
-    ending_from_json,
-)
+from executors.supervise.launch import ENDED, LAUNCH, Ending
+from executors.supervise.status import Started, look, read_ending
 
 HERE = Path(__file__).resolve().parent
 SUPERVISE = HERE / "supervise"
 HANDLE = "handle.json"
 SUBMIT_S = 120.0
-DEAD = "its supervisor ended without a word: killed, or the machine was restarted"
 
 
 def render_folder(
@@ -60,6 +50,7 @@ def render_folder(
         argv=job.argv,
         cwd=job.folder / CODE,
         env=job.env,
+        home=job.folder,
         job_dir=job.folder,
         out=job.folder / OUT,
         report=job.folder / REPORT,
@@ -69,6 +60,7 @@ def render_folder(
         command=command,
         files=MappingProxyType(dict(files or {})),
         inherit=inherit,
+        writable=job.writable,
     )
 
 
@@ -79,40 +71,27 @@ def stage(launch: Launch) -> None:
         ExecutorError: the folder already holds another launch, or cannot be written.
     """
     try:
-        for folder in (launch.job_dir, launch.cwd, launch.out, launch.report):
-            folder.mkdir(parents=True, exist_ok=True)
-        if not (launch.job_dir / LAUNCH).exists():
-            shutil.copyfile(HERE / BOOTSTRAP, launch.job_dir / BOOTSTRAP)
+        for name in (CODE, OUT, REPORT):
+            (launch.home / name).mkdir(parents=True, exist_ok=True)
+        if not (launch.home / LAUNCH).exists():
+            shutil.copyfile(HERE / BOOTSTRAP, launch.home / BOOTSTRAP)
             for name, text in launch.files.items():
-                (launch.job_dir / name).write_text(text, encoding="utf-8")
+                (launch.home / name).write_text(text, encoding="utf-8")
         data = encode(launch.as_json())
         # It holds the job's environment, and with that its secrets: nobody else may read it.
-        created = create_once(launch.job_dir / LAUNCH, data, mode=0o600)
-        if not created and (launch.job_dir / LAUNCH).read_bytes() != data:
+        created = create_once(launch.home / LAUNCH, data, mode=0o600)
+        if not created and (launch.home / LAUNCH).read_bytes() != data:
             raise ExecutorError(
                 "the folder holds another launch",
-                where=str(launch.job_dir),
+                where=str(launch.home),
                 remedy="give each attempt a folder of its own",
             )
     except OSError as error:
         raise ExecutorError(
             f"cannot write the job's folder: {error}",
-            where=str(launch.job_dir),
+            where=str(launch.home),
             remedy="free disk space or change the folder's owner",
         ) from error
-
-
-def started_system(job_dir: Path) -> Mapping[str, str]:
-    """What `supervisor.json` says of the process that holds a job.
-
-    Raises:
-        ExecutorError: there is no such file.
-    """
-    started = read_json(job_dir / STARTED)
-    if started is None:
-        raise ExecutorError("no supervisor has started here", where=str(job_dir))
-    names = ("pid", "started", "mark")
-    return MappingProxyType({name: str(started[name]) for name in names})
 
 
 def submit_once(launch: Launch, start: Callable[[], Mapping[str, str]]) -> Handle:
@@ -122,22 +101,19 @@ def submit_once(launch: Launch, start: Callable[[], Mapping[str, str]]) -> Handl
     and did not live to write down.
     """
     stage(launch)
-    path = launch.job_dir / HANDLE
-    with filelock.FileLock(launch.job_dir / f".{HANDLE}.lock", timeout=SUBMIT_S):
+    path = launch.home / HANDLE
+    with filelock.FileLock(launch.home / f".{HANDLE}.lock", timeout=SUBMIT_S):
         known = read_json(path)
         if known is None:
-            known = Handle(launch.executor, launch.job_dir, start()).as_json()
+            known = Handle(launch.executor, launch.home, start()).as_json()
             write_whole(path, encode(known))
     return handle_from_json(known)
 
 
-def poll_started(job_dir: Path, system: Mapping[str, str]) -> Poll:
-    """What became of a job whose supervisor runs, or ran, on this machine."""
-    # A living supervisor has the last word: exit.json is believed once it is gone, so that a job
-    # that writes the file itself ends nothing.
-    if processes.identity(int(system["pid"])) == system["started"]:
-        return Poll("running")
-    return Poll("ended", read_ending(job_dir) or bury(job_dir, system["mark"]))
+def poll_started(job_dir: Path, known: Started | None = None) -> Poll | None:
+    """What became of a job under a supervisor of this machine; None while none has started."""
+    state, ending = look(job_dir, known)
+    return None if state == "waiting" else Poll(state, ending)
 
 
 def finish(job_dir: Path, reason: str, detail: str) -> Poll:
@@ -150,30 +126,6 @@ def label_of(job: Job) -> str:
     """A name no other attempt has: two buses on one machine may know the same id."""
     place = digest_bytes(str(job.folder).encode(errors="surrogateescape"))[7:19]
     return f"kakeya-{job.id}-{job.attempt}-{place}"
-
-
-def read_ending(job_dir: Path) -> Ending | None:
-    """The job's end as its supervisor wrote it, None where it did not."""
-    try:
-        data = read_json(job_dir / ENDED)
-        return None if data is None else ending_from_json(data)
-    except ValueError as error:
-        return Ending(None, None, "vanished", f"exit.json cannot be read: {error}")
-
-
-def bury(job_dir: Path, mark: str, detail: str = DEAD) -> Ending:
-    """End what a dead supervisor left behind and write the end that it could not write."""
-    if (job_dir / GROUP).exists():
-        cgroup.sweep(Path((job_dir / GROUP).read_text()))
-    left = 0
-    while rows := processes.marked(processes.table(), f"{MARK}={mark}"):
-        sent = processes.send(rows, signal.SIGKILL)
-        if not sent:  # not ours to kill
-            break
-        left = max(left, sent)
-    ending = Ending(None, None, "vanished", detail, leftovers=left)
-    create_once(job_dir / ENDED, encode(ending.as_json()))
-    return read_ending(job_dir) or ending
 
 
 def read_log(path: Path, offset: int, limit: int) -> bytes:

@@ -10,6 +10,7 @@ from executors import folder
 from executors.contract import LOG, Handle, Job, Launch, Poll
 from executors.supervise.files import create_once
 from executors.supervise.launch import CANCEL
+from executors.supervise.status import read_started, started_from
 
 SUBMIT_S = 60.0
 
@@ -51,11 +52,14 @@ class LocalExecutor:
                 where=str(launch.job_dir),
                 remedy="check that the folder is writable and the disk is not full",
             )
-        return Handle(self.name, launch.job_dir, folder.started_system(launch.job_dir))
+        started = read_started(launch.job_dir)
+        assert started is not None  # or it would have ended otherwise
+        return Handle(self.name, launch.job_dir, started.as_text())
 
     def poll(self, handle: Handle) -> Poll:
         """What became of the job; see `Executor.poll`."""
-        return folder.poll_started(handle.job_dir, handle.system)
+        known = started_from(handle.system)
+        return folder.poll_started(handle.job_dir, known) or Poll("waiting")
 
     def cancel(self, handle: Handle) -> None:
         """Leave the wish in the job's folder; the supervisor looks there; see `Executor.cancel`."""

@@ -21,7 +21,7 @@ from bridge import proc
 from bridge.errors import ExecutorError, MissingPartError
 from executors import folder
 from executors.contract import LOG, Handle, Job, Launch, Poll
-from executors.supervise.files import create_once, read_json
+from executors.supervise.files import create_once
 from executors.supervise.launch import CANCEL, STARTED
 
 MAJOR = 4
@@ -89,7 +89,7 @@ class PueueExecutor:
 
     def poll(self, handle: Handle) -> Poll:
         """What became of the job; see `Executor.poll`."""
-        polled = _poll_folder(handle)
+        polled = folder.poll_started(handle.job_dir)
         if polled is not None:
             return polled
         task = self._tasks().get(handle.system["task"])
@@ -98,12 +98,12 @@ class PueueExecutor:
         if task is not None and task.state != "Done":
             return Poll("waiting")
         # It may have started since we looked.
-        return _poll_folder(handle) or _without_start(handle, task)
+        return folder.poll_started(handle.job_dir) or _without_start(handle, task)
 
     def cancel(self, handle: Handle) -> None:
         """Leave the wish where the supervisor sees it, and take a waiting task out of the queue."""
         create_once(handle.job_dir / CANCEL, b"")
-        if read_json(handle.job_dir / STARTED) is None:
+        if not (handle.job_dir / STARTED).exists():
             # Refused where it runs by now: then the supervisor has seen the wish.
             self._call("remove", handle.system["task"], may_fail=True)
 
@@ -175,14 +175,6 @@ def _explain(stderr: str) -> ExecutorError:
             "the pueue daemon speaks another version than the client", remedy=_versions_remedy()
         )
     return ExecutorError(f"pueue refused: {text}", remedy=_versions_remedy())
-
-
-def _poll_folder(handle: Handle) -> Poll | None:
-    """What the job's folder tells; None while no supervisor has started there."""
-    if read_json(handle.job_dir / STARTED) is not None:
-        return folder.poll_started(handle.job_dir, folder.started_system(handle.job_dir))
-    ending = folder.read_ending(handle.job_dir)
-    return None if ending is None else Poll("ended", ending)
 
 
 def _without_start(handle: Handle, task: Task | None) -> Poll:

@@ -16,13 +16,15 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from bridge import proc
 from bridge.errors import ExecutorError, MissingPartError
 from executors import folder
 from executors.contract import LOG, Ending, Handle, Job, Launch, Poll
-from executors.supervise.files import create_once, read_json
+from executors.supervise.files import create_once
 from executors.supervise.launch import CANCEL, STARTED
+from executors.supervise.status import bury, read_ending, read_started
 
 SCRIPT = "job.sbatch"
 CALL_S = 60.0
@@ -108,14 +110,13 @@ class SlurmExecutor:
             return Poll("waiting")
         if state.word in GOING:
             return Poll("running")
-        ending = folder.read_ending(handle.job_dir)
-        started = read_json(handle.job_dir / STARTED)
-        if ending is None and started is not None:
+        ending = read_ending(handle.job_dir)
+        if ending is None and (handle.job_dir / STARTED).exists():
             now_s = time.monotonic()
             if now_s - self._ended_s.setdefault(number, now_s) < LAG_S:
                 return Poll("running")
             detail = f"slurm ended it ({state.word}) before its supervisor could say why"
-            ending = folder.bury(handle.job_dir, str(started["mark"]), detail)
+            ending = bury(handle.job_dir, _mark_of(handle.job_dir), detail)
         wished = (handle.job_dir / CANCEL).exists()
         return Poll("ended", judge(ending, state, wished=wished))
 
@@ -194,6 +195,14 @@ def judge(ending: Ending | None, state: State, *, wished: bool) -> Ending:
     if by_slurm and state.word == "OUT_OF_MEMORY":
         return replace(ending, reason="memory", limit="memory_mb", detail=said)
     return ending
+
+
+def _mark_of(job_dir: Path) -> str:
+    try:
+        started = read_started(job_dir)
+    except ValueError:  # the job spoiled the file; Slurm itself ends what is left
+        started = None
+    return "" if started is None else started.mark
 
 
 def _requests(job: Job) -> tuple[str, ...]:

@@ -52,8 +52,8 @@ def start(launch: Launch, mark: str, group: Group | None) -> Child:
     env = dict(launch.env) | given | {MARK: mark}
     if user is not None:
         env |= {"HOME": user.pw_dir, "USER": user.pw_name, "LOGNAME": user.pw_name}
-        _give(launch.out, user)
-        _give(launch.report, user)
+        for folder in (launch.out, launch.report, *launch.writable):
+            _give(folder, user)
         _check_reach(launch, user)
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     output, writer = os.pipe()
@@ -130,10 +130,9 @@ def _give(folder: Path, user: pwd.struct_passwd) -> None:
 
 
 def _check_reach(launch: Launch, user: pwd.struct_passwd) -> None:
-    wanted = [
-        (launch.cwd, os.R_OK | os.X_OK),
-        (launch.out, os.W_OK | os.X_OK),
-        (launch.report, os.W_OK | os.X_OK),
+    wanted = [(launch.cwd, os.R_OK | os.X_OK)]
+    wanted += [
+        (folder, os.W_OK | os.X_OK) for folder in (launch.out, launch.report, *launch.writable)
     ]
     if os.path.isabs(launch.argv[0]):
         wanted.append((Path(launch.argv[0]), os.X_OK))

@@ -11,10 +11,9 @@ from pathlib import Path
 
 from . import cgroup, processes
 from .files import create_once, encode, read_json, write_whole
-from .launch import ENDED, ERRORS, LAUNCH, STARTED, Ending, Launch, launch_from_json
+from .launch import ENDED, ERRORS, GROUP, LAUNCH, STARTED, Ending, Launch, launch_from_json
 from .supervisor import Supervisor
 
-GROUP = "cgroup"
 EXIT_USAGE = 2
 EXIT_STARTED_BEFORE = 75
 

@@ -13,12 +13,13 @@ LAUNCH = "launch.json"
 STARTED = "supervisor.json"
 CANCEL = "cancel"
 ENDED = "exit.json"
+GROUP = "cgroup"
 ERRORS = "supervisor.log"
 MARK = "KAKEYA_JOB_MARK"
 
 _LAUNCH_SCHEMA = "kakeya.launch/1"
 _ENDING_SCHEMA = "kakeya.exit/1"
-_PATHS = ("cwd", "job_dir", "out", "report", "log")
+_PATHS = ("cwd", "home", "job_dir", "out", "report", "log")
 _LISTS = ("argv", "command", "inherit")
 
 
@@ -50,13 +51,15 @@ class Launch:
         argv: the job's own command line.
         cwd: folder that it starts in.
         env: its environment; nothing else is inherited but the names in `inherit`.
-        job_dir: folder of this attempt, written by the supervisor alone.
+        home: folder of this attempt on the runner's machine.
+        job_dir: folder of this attempt where it runs, the same unless that is another machine.
         out: folder that the job writes, the only one that is collected.
         report: folder for what `bootstrap.py` saw (imported.json, environment.json).
         log: file that takes the job's output, bytes as they come.
         run_as: OS user that runs the job, None for the supervisor's own.
         command: what is run to get the supervisor going.
         files: further files that the executor's system needs, by name inside `job_dir`.
+        writable: further folders that the job may write, such as its checkpoints.
         inherit: variables that the system sets for the job (the GPUs it was given) and that win.
     """
 
@@ -64,6 +67,7 @@ class Launch:
     argv: tuple[str, ...]
     cwd: Path
     env: Mapping[str, str]
+    home: Path
     job_dir: Path
     out: Path
     report: Path
@@ -73,6 +77,7 @@ class Launch:
     command: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     inherit: tuple[str, ...] = ()
+    writable: tuple[Path, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The launch as JSON data; the inverse of `launch_from_json`."""
@@ -80,6 +85,7 @@ class Launch:
         plain |= {name: str(plain[name]) for name in _PATHS}
         plain |= {"env": dict(self.env), "files": dict(self.files)}
         plain |= {name: list(plain[name]) for name in _LISTS}
+        plain["writable"] = [str(path) for path in self.writable]
         plain["limits"] = dataclasses.asdict(self.limits)
         return {"schema": _LAUNCH_SCHEMA, **plain}
 
@@ -97,6 +103,7 @@ def launch_from_json(data: Mapping[str, Any]) -> Launch:
         values |= {name: Path(values[name]) for name in _PATHS}
         values |= {name: tuple(values[name]) for name in _LISTS}
         values |= {name: MappingProxyType(dict(values[name])) for name in ("env", "files")}
+        values["writable"] = tuple(Path(path) for path in values["writable"])
         values["limits"] = Limits(**values["limits"])
         return Launch(**values)
     except (KeyError, TypeError) as error:

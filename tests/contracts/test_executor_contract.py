@@ -308,6 +308,8 @@ def test_a_killed_supervisor_is_noticed_and_its_job_ended(rig: Rig) -> None:
 
 def test_another_user_runs_it_and_can_touch_nothing_else(rig: Rig) -> None:
     require(os.geteuid() == 0, "root", "run the tests as root")
+    checkpoints = rig.root / "checkpoints"
+    checkpoints.mkdir()
     launch, _, ending = rig.run(
         SAY + "from pathlib import Path\n"
         "def may(path):\n"
@@ -317,11 +319,15 @@ def test_another_user_runs_it_and_can_touch_nothing_else(rig: Rig) -> None:
         "seen = [os.getuid(), os.getgid(), os.getgroups(), os.environ['USER'],\n"
         "  may(job / 'exit.json'), may(job / 'code' / 'program.py'),\n"
         "  os.access(job / 'launch.json', os.R_OK)]\n"
-        "json.dump(seen, open(os.environ['OUT'] + '/seen.json', 'w'))",
+        "json.dump(seen, open(os.environ['OUT'] + '/seen.json', 'w'))\n"
+        "Path(sys.argv[1], 'step').touch()",
+        str(checkpoints),
+        writable=(checkpoints,),
         run_as="nobody",
         python="/usr/bin/python3",
     )
-    assert ending.reason == "exit", ending.detail
+    assert (ending.reason, ending.code) == ("exit", 0), ending.detail
+    assert (launch.writable[0] / "step").exists()
     nobody = pwd.getpwnam("nobody")
     assert read_out(launch) == [nobody.pw_uid, nobody.pw_gid, [], "nobody", False, False, False]
     assert (launch.out / "seen.json").stat().st_uid == nobody.pw_uid
@@ -332,10 +338,11 @@ def test_another_user_runs_it_and_can_touch_nothing_else(rig: Rig) -> None:
 def test_a_user_that_cannot_reach_the_job_is_told_where_and_what_to_do(rig: Rig) -> None:
     require(os.geteuid() == 0, "root", "run the tests as root")
     launch = rig.launch("", run_as="nobody", python="/usr/bin/python3")
-    launch.job_dir.parent.chmod(0o700)
+    launch.job_dir.mkdir(exist_ok=True)
+    launch.job_dir.chmod(0o700)
     ending = rig.ending(rig.executor().submit(launch))
     assert ending.reason == "launch"
-    assert f"user nobody may not reach {launch.job_dir.parent}; let it" in ending.detail
+    assert f"user nobody may not reach {launch.job_dir}; let it" in ending.detail
 
 
 def test_a_user_that_is_not_there_is_named(rig: Rig) -> None:

@@ -29,7 +29,7 @@ from executors.supervise.launch import (
     Limits,
     ending_from_json,
     launch_from_json,
-)
+)from executors.supervise.status import Started, look
 
 EXECUTORS = Path(__file__).resolve().parents[2] / "executors"
 FAR_SIDE = [*sorted((EXECUTORS / "supervise").glob("*.py")), EXECUTORS / "bootstrap.py"]
@@ -60,7 +60,7 @@ def test_a_launch_survives_json(
 ) -> None:
     here = Path("/a b/ü")
     launch = Launch(
-        "local", argv, here, env, here, here / "out", here / "r", here / "l", limits, run_as
+        "local", argv, here, env, here, here, here / "o", here / "r", here / "l", limits, run_as
     )
     assert launch_from_json(json.loads(json.dumps(launch.as_json()))) == launch
 
@@ -174,6 +174,16 @@ def test_a_number_used_again_is_another_process(
     until(lambda: processes.identity(process.pid) is None)
 
 
+def test_a_spoiled_supervisor_file_is_an_end_and_no_crash(tmp_path: Path) -> None:
+    (tmp_path / "supervisor.json").write_text('{"pid": "x"}')
+    state, ending = look(tmp_path)
+    assert state == "ended"
+    assert ending is not None
+    assert ending.reason == "vanished"
+    known = Started(os.getpid(), processes.identity(os.getpid()) or "", "00")
+    assert look(tmp_path, known) == ("running", None)
+
+
 def test_where_no_group_may_be_made_there_is_none(tmp_path: Path) -> None:
     assert cgroup.create("kakeya-test", 100, mount=tmp_path) is None
 
@@ -204,6 +214,7 @@ def supervise(tmp_path: Path, program: str, limits: Limits, *ways: str) -> Endin
         argv=("/usr/bin/python3", "-c", program),
         cwd=tmp_path,
         env={"OUT": str(out)},
+        home=tmp_path,
         job_dir=tmp_path,
         out=out,
         report=out,
