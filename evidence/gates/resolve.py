@@ -167,25 +167,22 @@ def _complete(
     label: str, metrics: list[Metric], wanted: dict[str, str], view: View
 ) -> tuple[Metric, ...]:
     dimensions = sorted({key for metric in metrics for key, _ in metric.at} - set(wanted))
-    planned = [view.dims[dimension] for dimension in dimensions if dimension in view.dims]
-    declared = [dimension for dimension in dimensions if dimension in view.dims]
-    present = {tuple(metric.coordinate(dimension) for dimension in declared) for metric in metrics}
-    for place in product(*planned):
-        if place not in present:
-            raise UnreadError(
-                Verdict.MISSING, f"{label} is not in the record at {', '.join(place)}"
-            )
-    order = {place: index for index, place in enumerate(product(*planned))}
-    return tuple(
-        sorted(
-            metrics,
-            key=lambda one: (
-                order[tuple(one.coordinate(key) or "" for key in declared)]
-                if tuple(one.coordinate(key) or "" for key in declared) in order
-                else len(order)
-            ),
+    open_ones = [dimension for dimension in dimensions if dimension not in view.dims]
+    if open_ones:
+        raise UnreadError(
+            Verdict.ERROR, f"{label}: the record plans no places of {', '.join(open_ones)} to pool"
         )
-    )
+    found: dict[tuple[str | None, ...], Metric] = {}
+    for metric in metrics:
+        place = tuple(metric.coordinate(dimension) for dimension in dimensions)
+        if place in found:
+            raise UnreadError(Verdict.ERROR, f"{label}: the record has it twice at one place")
+        found[place] = metric
+    planned = list(product(*(view.dims[dimension] for dimension in dimensions)))
+    for place in planned:
+        if place not in found:
+            raise UnreadError(Verdict.MISSING, f"{label} is not in the record at {', '.join(place)}")
+    return tuple(found[place] for place in planned)
 
 
 def leaves_of(term: Term) -> Iterator[MetricTerm]:

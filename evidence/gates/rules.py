@@ -284,3 +284,5 @@ _PARSERS: dict[str, Callable[[object, str, Reader, int], Rule | None]] = {
     "untouched": _parse_untouched,
     "trend": _parse_trend,
 }
+RULES = tuple(_PARSERS)
+"""The names of the twelve rules."""

@@ -32,15 +32,16 @@ def gate_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         why = "; ".join(filter(None, [row["message"], problems]))
         name = row["id"] if row["blocking"] else f"{row['id']} (advisory)"
         head = (row.get("outcome") or row["verdict"], name)
-        first, *others = [_leaf_cells(leaf) for leaf in leaves] or [("", "", "")]
+        first, *others = [_leaf_cells(leaf) for leaf in leaves] or [("", "", "", "")]
         lines.append((*head, *first, why))
         lines += [("", "", *cells, "") for cells in others]
-    return Table("gates", ("verdict", "gate", "observed", "interval", "n", "why"), tuple(lines))
+    return Table("gates", ("verdict", "gate", "of", "observed", "interval", "n", "why"), tuple(lines))
 
 
-def _leaf_cells(leaf: Mapping[str, Any]) -> tuple[str, str, str]:
+def _leaf_cells(leaf: Mapping[str, Any]) -> tuple[str, str, str, str]:
     size = "" if leaf["n"] is None else str(leaf["n"])
-    return f"{short(leaf['observed'])} {leaf['threshold']}", interval_text(leaf["ci"]), size
+    seen = f"{short(leaf['observed'])} {leaf['threshold']}"
+    return leaf["label"], seen, interval_text(leaf["ci"]), size
 
 
 def record_tables(record: Mapping[str, Any]) -> list[Table]:
