@@ -29,7 +29,8 @@ from executors.supervise.launch import (
     Limits,
     ending_from_json,
     launch_from_json,
-)from executors.supervise.status import Started, look
+)
+from executors.supervise.status import Started, look
 
 EXECUTORS = Path(__file__).resolve().parents[2] / "executors"
 FAR_SIDE = [*sorted((EXECUTORS / "supervise").glob("*.py")), EXECUTORS / "bootstrap.py"]
