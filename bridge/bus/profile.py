@@ -16,7 +16,8 @@ class Profile:
         lease_s: silence after which others may reap a claim; at least five heartbeats.
         poll_min_s, poll_max_s: bounds of a poller's back-off.
         log_s: a chunk of log is pushed at most this often.
-        push_gap_s: least time between two pushes of one runner, times the live runners.
+        push_gap_s: least time between two pushes of one runner.
+        shared_gap: the gap is times the live runners, where the host counts them all together.
         network_timeout_s: hard limit of one git command on the network.
     """
 
@@ -28,13 +29,18 @@ class Profile:
     log_s: float
     push_gap_s: float
     network_timeout_s: float
+    shared_gap: bool = False
+
+    def gap_s(self, runners: int) -> float:
+        """Least time between two pushes of one runner among so many live ones."""
+        return self.push_gap_s * (max(1, runners) if self.shared_gap else 1)
 
 
 PROFILES: dict[str, Profile] = {
     "local": Profile("local", 1.0, 8.0, 0.05, 0.5, 1.0, 0.0, 30.0),
     "self-hosted": Profile("self-hosted", 5.0, 30.0, 0.05, 2.0, 5.0, 1.0, 120.0),
     # GitHub advises at most 6 pushes a minute for a whole repository
-    "github": Profile("github", 60.0, 360.0, 1.0, 5.0, 60.0, 20.0, 300.0),
+    "github": Profile("github", 60.0, 360.0, 1.0, 5.0, 60.0, 20.0, 300.0, shared_gap=True),
 }
 
 

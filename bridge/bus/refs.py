@@ -35,7 +35,7 @@ class Refs:
     root: str = DEFAULT_ROOT
 
     def __post_init__(self) -> None:
-        if not _ROOT.match(self.root) or self.root.endswith(".lock"):
+        if not _ROOT.match(self.root) or ".lock/" in f"{self.root}/":
             raise UsageError(
                 f"{self.root!r} is no root for a bus",
                 where="root",
@@ -52,7 +52,7 @@ class Refs:
         """The job that `ref` names, or None for a foreign ref."""
         prefix = f"{self.root}/"
         match = _JOB.match(ref[len(prefix) :]) if ref.startswith(prefix) else None
-        if match is None or match[1].endswith(".lock"):
+        if match is None or not is_name(match[1]):
             return None
         return JobRef(match[1], int(match[2]), match[3])
 

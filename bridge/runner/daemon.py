@@ -1,6 +1,7 @@
 """The runner's loop: poll, claim, advance, beat; one thread talks to the bus.
 
-Nothing here waits longer than one git command; the slow steps of a job run on other threads.
+A cycle makes at most one push, of everything that is due, and waits no longer than one git
+command; the slow steps of a job run on other threads.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from bridge.bus.endings import compose_end
 from bridge.bus.remote import GitBus, Outcome, Snapshot, Update
 from bridge.errors import BusError, UsageError
 from bridge.records import Facts
+from bridge.runner.batch import Batch
 from bridge.runner.config import RunnerConfig
 from bridge.runner.heart import Heart
 from bridge.runner.held import HeldJobs
@@ -76,10 +78,13 @@ class Runner:
         self._outbox = Outbox(config.state_dir / "outbox")
         self._heart = Heart(config, bus, self._clock.wall)
         self._queue = Queue(config, trust, self._clock.chance)
-        self._held = HeldJobs(config, bus, self._steps, self._outbox, say)
+        self._batch = Batch(bus, self._outbox)
+        self._held = HeldJobs(config, bus, self._steps, say)
         self._recovery = Recovery(config, trust, bus, self._queue, self._steps, say)
         self._refused = 0
-        self._polled_at_s = float("-inf")
+        self._claiming: dict[str, str] = {}
+        self._polled_at_s = self._push_from_s = float("-inf")
+        self._gap_s = config.profile.push_gap_s
         self._poll_every_s = config.profile.poll_min_s
         self._lock = FileLock(config.state_dir / "session.lock", timeout=0)
 
@@ -115,8 +120,9 @@ class Runner:
         self._recovery.deliver(self._outbox)
         snapshot = self.bus.poll()
         self._queue.update(snapshot, self._clock.monotonic())
-        self._recovery.resume(snapshot, self._held)
-        self._beat(self._clock.monotonic())
+        self._recovery.resume(self._batch, snapshot, self._held)
+        self._add_beat(self._clock.monotonic())
+        self._batch.flush()
         self._say(
             f"runner {self.config.name} is up: labels {', '.join(self.config.labels)}; "
             f"trusts {self.trust.commit[:12]}; code policy {self.config.code_policy}; "
@@ -147,38 +153,47 @@ class Runner:
         return self.ended
 
     def step(self) -> None:
-        """One cycle; a fault of the network is told, and the next cycle tries again.
+        """One cycle with at most one push; a fault of the network is told, and tried again.
 
         Raises:
             RefusedError: another session has taken this runner's name.
         """
         now_s = self._clock.monotonic()
+        self._held.advance()
+        if now_s < self._push_from_s:
+            return
         try:
-            self._held.advance(now_s)
-            if now_s - self._polled_at_s >= self._poll_every_s:
-                self._look(now_s)
-            if self._heart.due(now_s, self._held.claims()):
-                self._beat(now_s)
+            if not self._batch:
+                self._held.add_steps(self._batch, now_s)
+                if now_s - self._polled_at_s >= self._poll_every_s:
+                    self._look(now_s)
+                self._add_beat(now_s)
+            if self._batch:
+                self._push_from_s = now_s + self._gap_s
+                self._batch.flush()
         except BusError as error:
             self._say(f"bus: {error}")
             self._polled_at_s = now_s
             self._poll_every_s = self.config.profile.poll_max_s
+            self._push_from_s = now_s + self.config.profile.poll_max_s
 
     # -- claiming --------------------------------------------------------------------------
 
     def _look(self, now_s: float) -> None:
         snapshot = self.bus.poll()
         self._polled_at_s = now_s
+        self._gap_s = self.config.profile.gap_s(len(snapshot.heartbeats))
         moved = self._queue.update(snapshot, now_s)
         self._held.heed_wishes(snapshot)
         if not self.draining:
             self._claim(snapshot, now_s)
-        self._recovery.reap(snapshot, self._held, now_s)
+        self._recovery.reap(self._batch, snapshot, self._held, now_s)
         profile = self.config.profile
         slower_s = min(self._poll_every_s * 1.5, profile.poll_max_s)
         self._poll_every_s = profile.poll_min_s if moved else slower_s
 
     def _claim(self, snapshot: Snapshot, now_s: float) -> None:
+        used = self._held.used()
         for found in self._queue.candidates(self.bus):
             chain, decision = found.chain, found.decision
             if self.bus.refs.wish(chain.job.id) in snapshot.wishes:
@@ -188,8 +203,8 @@ class Runner:
             elif self._queue.is_expired(chain, now_s):
                 self._refuse(chain, Event.EXPIRED, "no runner took it in time")
             elif isinstance(decision, Take):
-                used = self._held.used()
                 if self._queue.has_room(decision.request.resources, used):
+                    used.append(decision.request.resources)
                     self._take(chain, decision)
                 else:
                     self._queue.decline_busy(chain, f"{len(used)} jobs hold what it needs")
@@ -197,35 +212,42 @@ class Runner:
     def _take(self, chain: Chain, take: Take) -> None:
         claim = self._steps.claim(chain, take, self._heart.session, self.trust.commit)
         commit = self._steps.compose(chain, Event.CLAIM, claim)
-        name = f"{chain.job.id}-{claim.attempt}.claim"
-        self._outbox.put(name, chain.ref, chain.tip, commit)
-        claims = {**self._held.claims(), chain.job.id: commit.oid}
-        beat = self._heart.compose(self._facts(), claims, self._queue.declines())
-        outcome, beaten = self.bus.swap([Update(chain.ref, chain.tip, commit), beat])
-        self._outbox.drop(name)
-        self._heart.settle(beat, beaten, self._clock.monotonic(), claims)
-        self._queue.forget(chain.ref)
+        self._claiming[chain.job.id] = commit.oid
         self._queue.claims_made += 1
-        if outcome is Outcome.WON:
-            self._held.hold(advance(chain, Event.CLAIM, claim, commit), self.trust).start()
-            self._say(f"{chain.job.id}: claimed {take.preset.name}, attempt {chain.attempt}")
+
+        def settle(outcome: Outcome) -> None:
+            del self._claiming[chain.job.id]
+            self._queue.forget(chain.ref)
+            if outcome is Outcome.WON:
+                self._held.hold(advance(chain, Event.CLAIM, claim, commit), self.trust).start()
+                self._say(f"{chain.job.id}: claimed {take.preset.name}, attempt {chain.attempt}")
+
+        letter = f"{chain.job.id}-{claim.attempt}.claim"
+        self._batch.add(Update(chain.ref, chain.tip, commit), settle, letter=letter)
 
     def _refuse(
         self, chain: Chain, event: Event, message: str, problems: tuple[str, ...] = ()
     ) -> None:
         commit = compose_end(chain, event, message, self._steps.signer(), problems)
-        (outcome,) = self.bus.swap([Update(chain.ref, chain.tip, commit)])
-        self._queue.forget(chain.ref)
-        self._refused += outcome is Outcome.WON
-        self._say(f"{chain.job.id}: {event.value} ({outcome.value}): {message}")
+
+        def settle(outcome: Outcome) -> None:
+            self._queue.forget(chain.ref)
+            self._refused += outcome is Outcome.WON
+            self._say(f"{chain.job.id}: {event.value} ({outcome.value}): {message}")
+
+        self._batch.add(Update(chain.ref, chain.tip, commit), settle)
 
     # -- heartbeat -------------------------------------------------------------------------
 
-    def _beat(self, now_s: float) -> None:
-        claims = self._held.claims()
+    def _add_beat(self, now_s: float) -> None:
+        claims = {**self._held.claims(), **self._claiming}
+        if not self._heart.due(now_s, claims):
+            return
         beat = self._heart.compose(self._facts(), claims, self._queue.declines())
-        (outcome,) = self.bus.swap([beat])
-        self._heart.settle(beat, outcome, now_s, claims)
+        self._batch.add(
+            beat,
+            lambda outcome: self._heart.settle(beat, outcome, self._clock.monotonic(), claims),
+        )
 
     def _facts(self) -> Facts:
         return Facts(

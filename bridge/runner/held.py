@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from bridge.bus.chain import Chain
 from bridge.bus.remote import GitBus, Outcome, Snapshot, Update
 from bridge.objects import Prepared
-from bridge.records import LogChunk, Resources
+from bridge.records import Resources
 from bridge.runner.attempt import Attempt
+from bridge.runner.batch import Batch
 from bridge.runner.config import RunnerConfig
-from bridge.runner.outbox import Outbox
 from bridge.runner.steps import Steps, advance
 from bridge.runner.trust import Trust
 from bridge.states import Event
 
 _THREADS = 8
+
+
+@dataclass(slots=True)
+class Held:
+    """One attempt with the bus's side of it.
+
+    Attributes:
+        attempt: the job itself.
+        pushing: a step of it waits for its outcome.
+        log_due_s: when its log may be pushed next.
+    """
+
+    attempt: Attempt
+    pushing: bool = False
+    log_due_s: float = float("-inf")
 
 
 class HeldJobs:
@@ -27,30 +43,22 @@ class HeldJobs:
         config: the runner's own settings.
         bus: where their refs lie.
         steps: composes what is pushed.
-        outbox: keeps results until the bus has them.
         say: told each event in one line.
     """
 
     def __init__(
-        self,
-        config: RunnerConfig,
-        bus: GitBus,
-        steps: Steps,
-        outbox: Outbox,
-        say: Callable[[str], None],
+        self, config: RunnerConfig, bus: GitBus, steps: Steps, say: Callable[[str], None]
     ) -> None:
         self.ended = 0
-        self._config, self._bus, self._steps, self._outbox = config, bus, steps, outbox
-        self._say = say
-        self._attempts: dict[str, Attempt] = {}
-        self._log_at: dict[str, float] = {}
+        self._config, self._bus, self._steps, self._say = config, bus, steps, say
+        self._held: dict[str, Held] = {}
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="attempt")
 
     def __len__(self) -> int:
-        return len(self._attempts)
+        return len(self._held)
 
     def __contains__(self, job_id: object) -> bool:
-        return job_id in self._attempts
+        return job_id in self._held
 
     def close(self) -> None:
         """Let the threads end; processes of jobs go on."""
@@ -58,11 +66,11 @@ class HeldJobs:
 
     def claims(self) -> dict[str, str]:
         """The claims in force, job id to claim oid, as the heartbeat lists them."""
-        return {job_id: attempt.claim_oid for job_id, attempt in self._attempts.items()}
+        return {job_id: held.attempt.claim_oid for job_id, held in self._held.items()}
 
     def used(self) -> list[Resources]:
         """What each held job occupies."""
-        return [attempt.resources for attempt in self._attempts.values()]
+        return [held.attempt.resources for held in self._held.values()]
 
     def hold(self, chain: Chain, trust: Trust) -> Attempt:
         """Take up a claimed job; the caller starts or adopts it."""
@@ -80,84 +88,89 @@ class HeldJobs:
             self._bus.fetch_code,
             lambda line: self._say(f"{chain.job.id}: {line}"),
         )
-        self._attempts[chain.job.id] = attempt
+        self._held[chain.job.id] = Held(attempt)
         return attempt
 
     def heed_wishes(self, snapshot: Snapshot) -> None:
         """Cancel the held jobs that somebody wishes cancelled."""
-        for job_id, attempt in self._attempts.items():
-            if not attempt.cancelled and self._bus.refs.wish(job_id) in snapshot.wishes:
+        for job_id, held in self._held.items():
+            if not held.attempt.cancelled and self._bus.refs.wish(job_id) in snapshot.wishes:
                 self._say(f"{job_id}: cancel wished")
-                attempt.cancel()
+                held.attempt.cancel()
 
-    def advance(self, now_s: float) -> None:
-        """Move every job on, and push the results and logs that are due."""
-        for attempt in list(self._attempts.values()):
-            attempt.advance()
-            if attempt.ended is not None:
-                self._push_result(attempt)
-            elif now_s >= self._log_at.get(attempt.request.id, float("-inf")):
-                self._log_at[attempt.request.id] = now_s + self._config.profile.log_s
-                self._push_log(attempt)
+    def advance(self) -> None:
+        """Move every job on; nothing is pushed."""
+        for held in self._held.values():
+            held.attempt.advance()
 
-    def _push_result(self, attempt: Attempt) -> None:
-        if not self._push_logs_left(attempt):
+    def add_steps(self, batch: Batch, now_s: float) -> None:
+        """Put the logs that are due and the results that are there into the batch."""
+        for held in self._held.values():
+            if held.pushing or (held.attempt.ended is None and now_s < held.log_due_s):
+                continue
+            held.log_due_s = now_s + self._config.profile.log_s
+            before = held.attempt.chain
+            chain, commit, logged = self._compose(held.attempt)
+            if commit is None:
+                continue
+            held.pushing = True
+            job_id, attempt = held.attempt.request.id, held.attempt
+            name = f"{job_id}-{attempt.claim.attempt}.result" if chain.ended else None
+            batch.add(
+                Update(before.ref, before.tip, commit),
+                lambda outcome, held=held, chain=chain, logged=logged: self._settle(  # type: ignore[misc]
+                    held, chain, logged, outcome
+                ),
+                letter=name,
+            )
+
+    def _compose(self, attempt: Attempt) -> tuple[Chain, Prepared | None, int]:
+        """All the steps that an attempt is ready for, as one commit with the others behind it."""
+        chain, logged = attempt.chain, 0
+        commits: list[Prepared] = []
+        while (found := self._steps.log(attempt, chain)) is not None:
+            chunk, files = found
+            commits.append(self._steps.compose(chain, Event.LOG, chunk, files))
+            chain = advance(chain, Event.LOG, chunk, commits[-1])
+            logged += chunk.bytes
+            if attempt.ended is None:
+                break  # the rest of a flood waits its turn
+        if attempt.ended is not None:
+            event, result = Event(attempt.ended.state), self._steps.ending(attempt, chain)
+            commits.append(self._steps.compose(chain, event, result, attempt.ended.files))
+            chain = advance(chain, event, result, commits[-1])
+        if not commits:
+            return chain, None, 0
+        objects = tuple(item for commit in commits for item in commit.objects)
+        return chain, Prepared(commits[-1].oid, objects, commits[-1].files), logged
+
+    def _settle(self, held: Held, chain: Chain, logged: int, outcome: Outcome) -> None:
+        held.pushing = False
+        attempt = held.attempt
+        if outcome is Outcome.WON:
+            attempt.chain = chain
+            if chain.ended:
+                assert attempt.ended is not None
+                self.ended += 1
+                self._let_go(attempt, f"{chain.state}: {attempt.ended.message}")
             return
-        assert attempt.ended is not None
-        event = Event(attempt.ended.state)
-        result = self._steps.ending(attempt)
-        commit = self._steps.compose(attempt.chain, event, result, attempt.ended.files)
-        name = f"{attempt.request.id}-{attempt.claim.attempt}.result"
-        self._outbox.put(name, attempt.chain.ref, attempt.chain.tip, commit)
-        won = self._swap(attempt, commit)
-        self._outbox.drop(name)
-        if won:
-            self.ended += 1
-            self._let_go(attempt, f"{event.value}: {attempt.ended.message}")
-
-    def _push_logs_left(self, attempt: Attempt) -> bool:
-        """Send all that the job printed; whether the claim still stands."""
-        while (chunk := self._steps.log(attempt)) is not None:
-            if not self._push_chunk(attempt, *chunk):
-                return False
-        return True
-
-    def _push_log(self, attempt: Attempt) -> None:
-        chunk = self._steps.log(attempt)
-        if chunk is not None:
-            self._push_chunk(attempt, *chunk)
-
-    def _push_chunk(self, attempt: Attempt, chunk: LogChunk, files: Mapping[str, bytes]) -> bool:
-        commit = self._steps.compose(attempt.chain, Event.LOG, chunk, files)
-        won = self._swap(attempt, commit)
-        if won:
-            attempt.chain = advance(attempt.chain, Event.LOG, chunk, commit)
+        attempt.return_log(logged)
+        chain = self._bus.load(attempt.chain.ref)
+        if chain.held and chain.claim_oid == attempt.claim_oid:
+            self._say(f"{chain.job.id}: writing over a foreign commit: {chain.fault}")
+            attempt.chain = chain
         else:
-            attempt.return_log(chunk.bytes)
-        return won
-
-    def _swap(self, attempt: Attempt, commit: Prepared) -> bool:
-        """Move a held job's ref; on a loss find out whether the claim still stands."""
-        (outcome,) = self._bus.swap([Update(attempt.chain.ref, attempt.chain.tip, commit)])
-        if outcome is Outcome.LOST:
-            chain = self._bus.load(attempt.chain.ref)
-            if chain.held and chain.claim_oid == attempt.claim_oid:
-                self._say(f"{chain.job.id}: writing over a foreign commit: {chain.fault}")
-                attempt.chain = chain
-            else:
-                attempt.cancel()
-                self._let_go(attempt, f"fenced off: the bus says {chain.state}")
-        return outcome is Outcome.WON
+            attempt.cancel()
+            self._let_go(attempt, f"fenced off: the bus says {chain.state}")
 
     def _let_go(self, attempt: Attempt, why: str) -> None:
-        del self._attempts[attempt.request.id]
-        self._log_at.pop(attempt.request.id, None)
+        del self._held[attempt.request.id]
         self._say(f"{attempt.request.id}: {why}")
         self._tidy()
 
     def _tidy(self) -> None:
         """Delete the folders of all but the latest ended jobs."""
-        busy = {attempt.folder for attempt in self._attempts.values()}
+        busy = {held.attempt.folder for held in self._held.values()}
         folders = [path for path in (self._config.state_dir / "jobs").glob("*") if path not in busy]
         folders.sort(key=lambda path: path.stat().st_mtime)
         for folder in folders[: max(0, len(folders) - self._config.keep_jobs)]:

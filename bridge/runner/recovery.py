@@ -7,8 +7,9 @@ from collections.abc import Callable
 from bridge.bus.chain import Chain
 from bridge.bus.endings import compose_reap
 from bridge.bus.lease import SilenceWatch
-from bridge.bus.remote import GitBus, Snapshot, Update
+from bridge.bus.remote import GitBus, Outcome, Snapshot, Update
 from bridge.records import Claim
+from bridge.runner.batch import Batch
 from bridge.runner.config import RunnerConfig
 from bridge.runner.held import HeldJobs
 from bridge.runner.outbox import Outbox
@@ -51,7 +52,7 @@ class Recovery:
             self._say(f"delivered {letter.name} of the session before: {outcome.value}")
             outbox.drop(letter.name)
 
-    def resume(self, snapshot: Snapshot, held: HeldJobs) -> None:
+    def resume(self, batch: Batch, snapshot: Snapshot, held: HeldJobs) -> None:
         """Go on with this runner's own claims: adopt what it knows, give back the rest."""
         for hold in self._queue.held(self._bus, snapshot):
             claim = hold.chain.claim
@@ -62,9 +63,9 @@ class Recovery:
                 self._say(f"{hold.chain.job.id}: adopted, attempt {claim.attempt}")
             else:
                 why = "its runner was restarted and does not know the job"
-                self._give_back(hold.chain, why, wished=False)
+                self._give_back(batch, hold.chain, why, wished=False)
 
-    def reap(self, snapshot: Snapshot, held: HeldJobs, now_s: float) -> None:
+    def reap(self, batch: Batch, snapshot: Snapshot, held: HeldJobs, now_s: float) -> None:
         """Count the silence of other runners, and give back what has been silent for a lease."""
         if now_s - self._looked_at_s < self._config.profile.heartbeat_s / 2:
             return
@@ -81,14 +82,17 @@ class Recovery:
             if silent_s >= hold.lease_s:
                 wished = self._bus.refs.wish(chain.job.id) in snapshot.wishes
                 why = f"runner {chain.claim.runner} was silent for {silent_s:.0f} s"
-                self._give_back(chain, why, wished=wished)
+                self._give_back(batch, chain, why, wished=wished)
         self._watch.keep(claims)
 
-    def _give_back(self, chain: Chain, reason: str, *, wished: bool) -> None:
+    def _give_back(self, batch: Batch, chain: Chain, reason: str, *, wished: bool) -> None:
         commit = compose_reap(chain, reason, self._steps.signer(), wished=wished)
-        (outcome,) = self._bus.swap([Update(chain.ref, chain.tip, commit)])
-        self._queue.forget(chain.ref)
-        self._say(f"{chain.job.id}: given back ({outcome.value}): {reason}")
+
+        def settle(outcome: Outcome) -> None:
+            self._queue.forget(chain.ref)
+            self._say(f"{chain.job.id}: given back ({outcome.value}): {reason}")
+
+        batch.add(Update(chain.ref, chain.tip, commit), settle)
 
     def _trust_of(self, claim: Claim) -> Trust:
         """The trusted commit that a claim pinned, whatever this session trusts for new ones."""

@@ -62,16 +62,16 @@ class Steps:
             nonce=secrets.token_hex(8),
         )
 
-    def log(self, attempt: Attempt) -> tuple[LogChunk, dict[str, bytes]] | None:
+    def log(self, attempt: Attempt, chain: Chain) -> tuple[LogChunk, dict[str, bytes]] | None:
         """The next chunk of log or progress with its file, None if there is nothing new."""
         piece, progress = attempt.take_log(), attempt.take_progress()
-        if not piece and (progress is None or progress == attempt.chain.progress):
+        if not piece and (progress is None or progress == chain.progress):
             return None
         chunk = LogChunk(
             request=attempt.claim.request,
             claim=attempt.claim_oid,
             attempt=attempt.claim.attempt,
-            sequence=attempt.chain.log_sequence + 1,
+            sequence=chain.log_sequence + 1,
             bytes=len(piece),
             nonce=secrets.token_hex(8),
             progress=progress,
@@ -79,14 +79,14 @@ class Steps:
         name = f"logs/{chunk.attempt}-{chunk.sequence:06d}.txt"
         return chunk, ({name: piece} if piece else {})
 
-    def ending(self, attempt: Attempt) -> Result:
+    def ending(self, attempt: Attempt, chain: Chain) -> Result:
         """The terminal record of an attempt that ended."""
         ended = attempt.ended
         assert ended is not None
         return Result(
             state=ended.state,
             request=attempt.claim.request,
-            request_commit=attempt.chain.request_oid,
+            request_commit=chain.request_oid,
             attempt=attempt.claim.attempt,
             by=self._config.name,
             nonce=secrets.token_hex(8),
