@@ -23,20 +23,20 @@ def session_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
-@pytest.fixture(autouse=True)
-def isolated_environment(
-    monkeypatch: pytest.MonkeyPatch, session_home: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def isolated_environment(session_home: Path) -> Iterator[None]:
     """An environment as on a fresh machine: no git identity, no cache, no setting of ours."""
-    for name in list(os.environ):
-        foreign = name.startswith(("GIT_", "KAKEYA_")) and name not in _KEPT
-        if foreign or name in _DROPPED:
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(session_home))
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    for name in ("NO_PROXY", "no_proxy"):  # servers of the tests are on loopback
-        monkeypatch.setenv(name, "127.0.0.1,localhost")
-    monkeypatch.setenv("KAKEYA_CACHE", str(session_home / "kakeya-cache"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            foreign = name.startswith(("GIT_", "KAKEYA_")) and name not in _KEPT
+            if foreign or name in _DROPPED:
+                patch.delenv(name)
+        patch.setenv("HOME", str(session_home))
+        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        for name in ("NO_PROXY", "no_proxy"):  # servers of the tests are on loopback
+            patch.setenv(name, "127.0.0.1,localhost")
+        patch.setenv("KAKEYA_CACHE", str(session_home / "kakeya-cache"))
+        yield
 
 
 @pytest.fixture(autouse=True)

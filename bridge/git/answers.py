@@ -93,7 +93,9 @@ def is_empty_match(status: int, stderr: str) -> bool:
 
     It says nothing then, or, from an empty repository that speaks protocol 0, one odd thing.
     """
-    return status == 1 and not stderr.strip() or stderr.strip() == "fatal: no matching remote head"
+    return (
+        status == 1 and not stderr.strip()
+    ) or stderr.strip() == "fatal: no matching remote head"
 
 
 def is_network(stderr: str) -> bool:

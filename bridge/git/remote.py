@@ -6,7 +6,7 @@ import configparser
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,13 @@ from bridge.git.repository import Repository
 from bridge.git.settings import CACHE_CONFIG, CACHE_REMOTE, check_url
 
 _MARKER = "kakeya-cache"
+
+# That the cache is filtered is said for the commands that must know, and never written down: git
+# would fetch an absent object by itself whenever one is read, and 2.39 has no switch against it.
+_PROMISOR = {
+    f"remote.{CACHE_REMOTE}.promisor": "true",
+    f"remote.{CACHE_REMOTE}.partialCloneFilter": "blob:none",
+}
 
 
 class Git(Repository):
@@ -155,6 +162,11 @@ class Git(Repository):
             return False
         return is_full_disk(stderr) or not self.is_sound()
 
+    def is_sound(self) -> bool:
+        """Whether git can read all that is said to be here, and nobody left a lock behind."""
+        with self._settings(_PROMISOR if self.disposable else {}):
+            return super().is_sound()
+
     @contextmanager
     def _address(self, url: str) -> Iterator[str]:
         """What to call the remote: the address itself, or the cache's remote given that address."""
@@ -162,14 +174,19 @@ class Git(Repository):
         if not self.disposable:
             yield url
             return
-        count = int(os.environ.get("GIT_CONFIG_COUNT", "0") or 0)
-        entry = {
-            "GIT_CONFIG_COUNT": str(count + 1),
-            f"GIT_CONFIG_KEY_{count}": f"remote.{CACHE_REMOTE}.url",
-            f"GIT_CONFIG_VALUE_{count}": url,
-        }
-        with self._repo.git.custom_environment(**entry):
+        with self._settings({f"remote.{CACHE_REMOTE}.url": url, **_PROMISOR}):
             yield CACHE_REMOTE
+
+    @contextmanager
+    def _settings(self, settings: Mapping[str, str]) -> Iterator[None]:
+        """Give git more configuration for a while, after what the environment gives already."""
+        first = int(os.environ.get("GIT_CONFIG_COUNT", "0") or 0)
+        entries = {"GIT_CONFIG_COUNT": str(first + len(settings))} if settings else {}
+        for number, (name, value) in enumerate(settings.items(), first):
+            entries[f"GIT_CONFIG_KEY_{number}"] = name
+            entries[f"GIT_CONFIG_VALUE_{number}"] = value
+        with self._repo.git.custom_environment(**entries):
+            yield
 
 
 def _init_bare(path: Path, settings: Iterable[tuple[str, str]]) -> None:

@@ -17,8 +17,6 @@ ENVIRONMENT = {
     "GIT_OPTIONAL_LOCKS": "0",
 }
 
-# The cache's remote has no address of its own: a filtered cache fetches absent objects by itself,
-# and git 2.39 has no switch against it. Every wanted fetch brings the address.
 CACHE_REMOTE = "bus"
 
 # Objects are not checked as they come in: one malformed commit of a stranger would fail the poll
