@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,10 +113,12 @@ class Lab:
         return path
 
     @contextmanager
-    def runner(self, name: str = "lab-1", **changes: Any) -> Iterator[subprocess.Popen[bytes]]:
+    def runner(
+        self, name: str = "lab-1", extra_env: Mapping[str, str] | None = None, **changes: Any
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """A live runner; ended by SIGQUIT and waited for when the block ends."""
         settings = self.settings(name, **changes)
-        process = self.start(settings)
+        process = self.start(settings, extra_env)
         try:
             self.wait_for_beat(name, process)
             yield process
@@ -129,7 +131,9 @@ class Lab:
                 process.kill()
                 process.wait()
 
-    def start(self, settings: Path) -> subprocess.Popen[bytes]:
+    def start(
+        self, settings: Path, extra_env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         """Start a runner's process; its words go to `<name>.log`."""
         argv = [sys.executable, "-m", "bridge.cli.main", "runner", "start"]
         env = {**proc.base_env(), "PYTHONPATH": str(self.checkout)}
@@ -142,7 +146,7 @@ class Lab:
         return proc.spawn(
             [*argv, "--config", str(settings)],
             cwd=self.folder,
-            env=env,
+            env={**env, **(extra_env or {})},
             stdout=settings.with_suffix(".log"),
         )
 
