@@ -146,16 +146,15 @@ class Haystack:
         """A prompt of exactly `context` tokens whose needle lies at `depth` (0 first, 1 last).
 
         The needle is moved to the end of the nearest sentence. Distractors are needles about
-        other subjects, at random depths. With `present=False` the needle alone is left out and
-        the haystack goes on in its place; all else, and the length, stay the same.
+        other subjects, at random depths. With `present=False` the needle alone is left out, and
+        the haystack goes on for as many tokens more.
 
         Raises:
             UsageError: the context is too short for question and needles.
         """
         needle, *others = draw_needles(random_source, 1 + distractors)
         head, tail = self._frame(needle, _MANY if others else _ONE)
-        hidden = [self._encode(f" {needle.statement}") if present else []]
-        hidden += [self._encode(f" {other.statement}") for other in others]
+        hidden = [self._encode(f" {one.statement}") for one in (needle, *others)]
         room = context - len(head) - len(tail) - sum(map(len, hidden))
         depths = [depth, *(random_source.random() for _ in others)]
         offset = self._draw_offset(random_source)
@@ -166,14 +165,15 @@ class Haystack:
                 remedy=f"take at least {context - room + 1}",
             )
         places = [self._snap(offset, round(share * room), room) for share in depths]
-        ids, start = list(head), 0
-        cut = 0
+        if not present:
+            hidden[0] = []
+        ids, start, cut = list(head), 0, 0
         for place, index in sorted(zip(places, range(len(places)), strict=True)):
             ids += self._slice(offset + cut, place - cut)
             start = len(ids) if index == 0 else start
             ids += hidden[index]
             cut = place
-        ids += self._slice(offset + cut, room - cut)
+        ids += self._slice(offset + cut, context - len(tail) - len(ids))
         ids += tail
         return Prompt(tuple(ids), start, start + len(hidden[0]), needle)
 
