@@ -104,7 +104,8 @@ def _check_row(value: Any, shape: dict[str, Any], number: int) -> None:
         and all(type(value[key]) in kinds for key, kinds in _FIELDS.items())
         and all(type(place) in (str, int, float) for place in value["at"].values())
         and len(value["at"]) <= 16
-        and (value["score"] is None) is (value["error"] is not None)
+        and (bool(value["error"]) if value["score"] is None else value["error"] is None)
+        and (value["t_ms"] is None or value["t_ms"] >= 0)
         and all(0 < len(value[key]) <= 200 for key in ("arm", "unit", "measure"))
         and canonical.is_digest(value["input"])
     ):

@@ -11,6 +11,7 @@ from typing import Any
 from evidence.gates import tables
 from evidence.gates.intervals import interval_of, linearize
 from evidence.gates.methods import MethodRequest
+from evidence.gates.power import advise_power
 from evidence.gates.resolve import (
     Scope,
     UnreadError,
@@ -102,7 +103,10 @@ def _judge_compare(rule: Compare, scope: Scope, decide: Decide, seed: str) -> Fi
     if decide.by == "point":
         return finding
     request = MethodRequest(decide, tost=False, at_zero=threshold == 0, seed=seed)
-    return _by_interval(finding, seen, scope, request, _compare_interval(rule.op, threshold))
+    found = _by_interval(finding, seen, scope, request, _compare_interval(rule.op, threshold))
+    if found.verdict is Verdict.INCONCLUSIVE and not found.why and threshold == 0:
+        return replace(found, why=advise_power(seen, scope, request.conf))
+    return found
 
 
 def split_comparison(left: Term, right: Term) -> tuple[Term, Fraction]:

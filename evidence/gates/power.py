@@ -9,6 +9,8 @@ from fractions import Fraction
 
 from evidence import statistics
 from evidence.gates.intervals import linearize
+from evidence.gates.methods import as_proportion
+from evidence.gates.resolve import Scope, find_leaf
 from evidence.gates.syntax import (
     AllOf,
     AnyOf,
@@ -17,6 +19,7 @@ from evidence.gates.syntax import (
     Difference,
     Each,
     Rule,
+    Term,
     Trend,
     Within,
 )
@@ -66,6 +69,20 @@ def power_n(p1: float, p2: float, conf: float) -> int | None:
         return None
     z = normal_quantile(0.5 + conf / 2) + normal_quantile(_POWER)
     return math.ceil(z * z * (p1 * (1 - p1) + p2 * (1 - p2)) / (p1 - p2) ** 2)
+
+
+def advise_power(term: Term, scope: Scope, conf: float) -> str:
+    """How many samples would show the difference of two shares as it was seen, "" for others."""
+    linear = linearize(term)
+    if linear is None or sorted(weight for _, weight in linear.weights) != [-1, 1]:
+        return ""
+    one, two = (as_proportion(find_leaf(leaf, scope)) for leaf, _ in linear.weights)
+    if one is None or two is None or not one.n or not two.n:
+        return ""
+    assert one.k is not None
+    assert two.k is not None
+    n = power_n(one.k / one.n, two.k / two.n, conf)
+    return f"80 % power for a difference as seen takes about {n} samples in each arm" if n else ""
 
 
 def _largest(needs: Iterable[Need]) -> Need:

@@ -181,7 +181,9 @@ def _complete(
     planned = list(product(*(view.dims[dimension] for dimension in dimensions)))
     for place in planned:
         if place not in found:
-            raise UnreadError(Verdict.MISSING, f"{label} is not in the record at {', '.join(place)}")
+            raise UnreadError(
+                Verdict.MISSING, f"{label} is not in the record at {', '.join(place)}"
+            )
     return tuple(found[place] for place in planned)
 
 

@@ -35,7 +35,9 @@ def gate_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         first, *others = [_leaf_cells(leaf) for leaf in leaves] or [("", "", "", "")]
         lines.append((*head, *first, why))
         lines += [("", "", *cells, "") for cells in others]
-    return Table("gates", ("verdict", "gate", "of", "observed", "interval", "n", "why"), tuple(lines))
+    return Table(
+        "gates", ("verdict", "gate", "of", "observed", "interval", "n", "why"), tuple(lines)
+    )
 
 
 def _leaf_cells(leaf: Mapping[str, Any]) -> tuple[str, str, str, str]:

@@ -43,8 +43,12 @@ def records(draw: st.DrawFn) -> dict[str, Any]:
     verdicts = st.sampled_from(("pass", "fail"))
     if draw(st.booleans()):
         names = draw(st.lists(st.sampled_from("xyz"), unique=True, max_size=3))
-        record["cases"] = {name: {"v": draw(verdicts), "gate": draw(st.sampled_from("gh"))} for name in names}
-    record["cover"] = draw(st.dictionaries(st.just("seeds"), st.lists(st.integers(0, 3), max_size=3)))
+        record["cases"] = {
+            name: {"v": draw(verdicts), "gate": draw(st.sampled_from("gh"))} for name in names
+        }
+    record["cover"] = draw(
+        st.dictionaries(st.just("seeds"), st.lists(st.integers(0, 3), max_size=3))
+    )
     members = st.lists(st.sampled_from("pqr"), max_size=2)
     record["sets"] = draw(st.dictionaries(st.sampled_from(("s", "t")), members))
     record["digests"] = draw(st.dictionaries(st.just("cfg"), st.sampled_from("12")))

@@ -86,7 +86,9 @@ def test_the_mcnemar_interval_excludes_zero_exactly_when_the_test_does(
 @pytest.mark.parametrize(("bound", "level"), [(0.05, 0.95), (0.1, 0.95), (0.05, 0.99), (0.5, 0.9)])
 def test_the_smallest_n_is_the_first_that_bounds_the_loss(bound: float, level: float) -> None:
     n = statistics.smallest_edge_n(bound, level)
-    assert statistics.exact_edge(0, n, level).hi <= bound < statistics.exact_edge(0, n - 1, level).hi
+    assert (
+        statistics.exact_edge(0, n, level).hi <= bound < statistics.exact_edge(0, n - 1, level).hi
+    )
 
 
 def test_n_of_the_study() -> None:

@@ -44,7 +44,11 @@ def read_table(name: str) -> list[list[str]]:
 
 def read_grid(name: str) -> list[tuple[str, str, str]]:
     header, *rows = read_table(name)
-    return [(row[0], column, cell) for row in rows for column, cell in zip(header[1:], row[1:], strict=True)]
+    return [
+        (row[0], column, cell)
+        for row in rows
+        for column, cell in zip(header[1:], row[1:], strict=True)
+    ]
 
 
 def rule_for(verdict: str) -> dict[str, Any]:
@@ -184,10 +188,13 @@ def test_methods_fit_their_shapes() -> None:
 
 
 @pytest.mark.parametrize(
-    "metric", [{"value": 3}, {"values": [1, 2, 3]}, {"values": [2.5] * 9}, {"values": list(range(9))}]
+    "metric",
+    [{"value": 3}, {"values": [1, 2, 3]}, {"values": [2.5] * 9}, {"values": list(range(9))}],
 )
 def test_what_has_no_interval_is_inconclusive(metric: dict[str, Any]) -> None:
-    stat = {"stat": "max"} if len(metric.get("values", ())) == 9 and metric["values"][0] == 0 else {}
+    stat = (
+        {"stat": "max"} if len(metric.get("values", ())) == 9 and metric["values"][0] == 0 else {}
+    )
     rule = {"cmp": [{"m": "x", **stat}, ">", "0.5"]}
     judged = judge(rule, {"metrics": [{"name": "x", **metric}]})
     assert judged.verdict.value == "inconclusive"
