@@ -21,6 +21,7 @@ WORKLOADS = {
     "niah": "workloads.niah",
     "noop": "workloads.noop",
     "probe": "workloads.probe",
+    "restoration": "workloads.restoration",
 }
 
 

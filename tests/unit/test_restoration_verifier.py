@@ -42,9 +42,9 @@ def last_logits(model, plan, source=None, **options):
     verifier = Verifier(model, plan, source, chunk=options.pop("chunk", 32), **options)
     seen = []
     handle = model.lm_head.register_forward_hook(lambda m, i, output: seen.append(output[:, -1]))
-    tokens, held = verifier.decode(make_ids(), new_tokens=4)
+    decoded = verifier.decode(make_ids(), new_tokens=4)
     handle.remove()
-    return torch.stack(seen[-4:]), tokens, held, verifier
+    return torch.stack(seen[-4:]), decoded.tokens, decoded.held, verifier
 
 
 def make_projected(model):
@@ -95,8 +95,8 @@ def test_nothing_restored_differs_and_holds_sink_and_window_alone(model):
     assert verifier.restored == 0
     widths = sum(one.width for one in list_attention_layers(model) if one.owns)
     one_position = 2 * 2 * 4 * widths  # K and V, two rows, float32
-    assert full_bytes == LENGTH * one_position
-    assert held_bytes <= (4 + 7) * one_position
+    assert full_bytes["verifier"] == LENGTH * one_position
+    assert sum(held_bytes.values()) <= (4 + 7) * one_position
 
 
 def test_held_bytes_do_not_grow_with_the_prompt_but_for_latents(model):
@@ -111,6 +111,7 @@ def test_held_bytes_do_not_grow_with_the_prompt_but_for_latents(model):
     full = any(one.kind == FULL for one in list_attention_layers(model))
     latents = 2 * 2 * 16 * 4 * 100 if full else 0  # K and V, two rows, rank 16, float32
     assert held[200]["source"] - held[100]["source"] == latents
+    assert held[100]["drafter"] == held[200]["drafter"] > 0
 
 
 def test_mixing_in_all_of_the_own_is_the_identity(model):

@@ -76,7 +76,7 @@ def fit(
     return history
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator]
 def fit_ridge(
     teacher: Teacher, drafter: Drafter, batches: Sequence[Targets], *, rank: int
 ) -> FThetaProjection:
@@ -128,7 +128,7 @@ def _reduce_rank(
     return left, right
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator]
 def judge(
     teacher: Teacher, drafter: Drafter, projection: FThetaProjection, batches: Sequence[Targets]
 ) -> dict[int, dict[str, float]]:

@@ -40,7 +40,7 @@ class FThetaConfig:
     widths: dict[int, int]
 
 
-class FThetaProjection(nn.Module):
+class FThetaProjection(nn.Module):  # type: ignore[misc]
     """The projection; nothing but linear maps."""
 
     def __init__(self, config: FThetaConfig, *, seed: int = 0) -> None:

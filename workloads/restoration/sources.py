@@ -29,7 +29,10 @@ class Source(Protocol):
         """No position before `first` will be asked for again: free what only they need."""
 
     def held(self) -> list[torch.Tensor]:
-        """Every tensor that grows with the context."""
+        """Every tensor that is held for evicted positions, the drafter's own cache apart."""
+
+    def held_by_drafter(self) -> list[torch.Tensor]:
+        """The tensors of the drafter's cache."""
 
 
 class Rows:
@@ -48,7 +51,8 @@ class Rows:
 
     def take(self, low: int, high: int) -> Pair:
         """The rows at positions low to high - 1."""
-        assert self.pair is not None and low >= self.first
+        assert self.pair is not None
+        assert low >= self.first, "asked for a position whose rows were freed"
         span = slice(low - self.first, high - self.first)
         return self.pair[0][:, span], self.pair[1][:, span]
 
@@ -134,7 +138,7 @@ class Drafter:
 
 
 def _is_view(tensor: torch.Tensor) -> bool:
-    return tensor.untyped_storage().nbytes() > tensor.numel() * tensor.element_size()
+    return bool(tensor.untyped_storage().nbytes() > tensor.numel() * tensor.element_size())
 
 
 class ProjectedSource:
@@ -162,8 +166,12 @@ class ProjectedSource:
         self.latents.settle(first)
 
     def held(self) -> list[torch.Tensor]:
-        """Latents and the drafter's cache."""
-        return [*self.latents.held(), *self.drafter.held()]
+        """The latents."""
+        return self.latents.held()
+
+    def held_by_drafter(self) -> list[torch.Tensor]:
+        """See `Source.held_by_drafter`."""
+        return self.drafter.held()
 
 
 class OwnSource:
@@ -191,6 +199,10 @@ class OwnSource:
     def held(self) -> list[torch.Tensor]:
         """Everything it caught."""
         return [tensor for rows in self._rows.values() for tensor in rows.held()]
+
+    def held_by_drafter(self) -> list[torch.Tensor]:
+        """There is no drafter."""
+        return []
 
 
 class MixedSource:
@@ -238,3 +250,7 @@ class MixedSource:
     def held(self) -> list[torch.Tensor]:
         """What both hold."""
         return [*self._own.held(), *self._projected.held()]
+
+    def held_by_drafter(self) -> list[torch.Tensor]:
+        """See `Source.held_by_drafter`."""
+        return self._projected.held_by_drafter()

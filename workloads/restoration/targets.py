@@ -52,7 +52,7 @@ class Teacher:
         """The layers that make K/V."""
         return [layer for layer in self.layers if layer.owns]
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def observe(self, ids: torch.Tensor, *, attention: bool = True) -> Targets:
         """Run the verifier over `ids` (B, T); queries and outputs only with `attention`."""
         raw: dict[int, Pair] = {}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from workloads.shared.layers import AttentionLayer, Rotation, capturing, list_at
 Restore = Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]
 
 
-class HeldLayer(DynamicLayer):
+class HeldLayer(DynamicLayer):  # type: ignore[misc]
     """One layer's exact K/V entries, (B, H, K, D), with their original positions.
 
     Attributes:
@@ -36,6 +37,8 @@ class HeldLayer(DynamicLayer):
 
     def __init__(self, plan: Plan, restore: Restore) -> None:
         super().__init__()
+        self.keys: torch.Tensor
+        self.values: torch.Tensor
         self.plan = plan
         self.seen = 0
         self.positions = torch.empty(0, dtype=torch.long)
@@ -76,6 +79,7 @@ class HeldLayer(DynamicLayer):
         **kwargs: object,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append (B, H, Q, D) entries, free what no later query reads, give what these read."""
+        del args, kwargs
         spared = self.find_restored(key_states.shape[-2])
         keys, values = super().update(key_states, value_states)
         self._free(key_states.shape[-2])
@@ -85,7 +89,6 @@ class HeldLayer(DynamicLayer):
         return torch.cat([restored[0], keys], -2), torch.cat([restored[1], values], -2)
 
     def _free(self, count: int) -> None:
-        assert self.keys is not None and self.values is not None
         device = self.keys.device
         new = torch.arange(self.seen, self.seen + count, device=device)
         positions = torch.cat([self.positions.to(device), new])
@@ -109,6 +112,14 @@ class HeldLayer(DynamicLayer):
     def get_seq_length(self) -> int:
         """Positions gone by, not entries kept."""
         return self.seen
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Greedy tokens (B, N), and the bytes held after the prompt by who holds them."""
+
+    tokens: torch.Tensor
+    held: dict[str, int]
 
 
 class Verifier:
@@ -153,27 +164,27 @@ class Verifier:
         self._masks: dict[int, torch.Tensor] = {}
         self._seen = 0
 
-    @torch.inference_mode()
-    def decode(self, ids: torch.Tensor, *, new_tokens: int) -> tuple[torch.Tensor, int]:
-        """Greedy tokens (B, N) after `ids` (B, T), and the K/V bytes held after the prompt."""
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    def decode(self, ids: torch.Tensor, *, new_tokens: int) -> Decoded:
+        """Greedy tokens after `ids` (B, T), which are of equal length."""
         length = ids.shape[1]
         if self._replaced:
-            for held in self._held.values():
-                if held.plan.window is not None and held.plan.restored:
-                    held.replaced_below = max(0, length - held.plan.window)
+            for entries in self._held.values():
+                if entries.plan.window is not None and entries.plan.restored:
+                    entries.replaced_below = max(0, length - entries.plan.window)
         logits = None
         with self._attached():
             for start in range(0, length, self._chunk):
                 logits = self._forward(ids[:, start : start + self._chunk])
             assert logits is not None
-            held_bytes = self.measure_bytes()
+            held = self.measure_bytes()
             tokens = [logits.argmax(-1, keepdim=True)]
             for _ in range(new_tokens - 1):
                 tokens.append(self._forward(tokens[-1]).argmax(-1, keepdim=True))
-        return torch.cat(tokens, 1).cpu(), sum(held_bytes.values())
+        return Decoded(torch.cat(tokens, 1).cpu(), held)
 
     def measure_bytes(self) -> dict[str, int]:
-        """Bytes allocated behind the verifier's entries, and behind what the source holds."""
+        """Bytes allocated for the verifier's entries, what the source holds, and the drafter's."""
         entries = [
             tensor
             for held in self._held.values()
@@ -181,7 +192,12 @@ class Verifier:
             if isinstance(tensor, torch.Tensor)
         ]
         source = [] if self._source is None else self._source.held()
-        return {"verifier": _measure(entries), "source": _measure(source)}
+        drafter = [] if self._source is None else self._source.held_by_drafter()
+        return {
+            "verifier": _measure(entries),
+            "source": _measure(source),
+            "drafter": _measure(drafter),
+        }
 
     def _forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Logits (B, V) after the last of `ids` (B, Q)."""
@@ -201,7 +217,8 @@ class Verifier:
         self._seen += count
         if self._source is not None:
             self._source.settle(self._find_first_needed())
-        return result.logits[:, -1].float()  # type: ignore[no-any-return]
+        logits: torch.Tensor = result.logits[:, -1].float()
+        return logits
 
     def _prepare(self, positions: torch.Tensor) -> None:
         """Masks of this forward; a layer that shares K/V takes those of the layer it reads."""
@@ -247,7 +264,7 @@ class Verifier:
             layer.module.register_forward_pre_hook(self._mask_hook(layer.index), with_kwargs=True)
             for layer in self._layers
         ]
-        catch = contextlib.nullcontext()
+        catch: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if self._source is not None:
             catch = capturing(self._layers, self._source.catch)
         try:

@@ -57,11 +57,11 @@ def list_attention_layers(model: Any) -> list[AttentionLayer]:
     config = model.config.get_text_config(decoder=True)
     kinds = getattr(config, "layer_types", None)
     found = []
-    for index, layer in enumerate(_decoder(model).layers):
+    for index, layer in enumerate(find_decoder(model).layers):
         module = getattr(layer, "self_attn", None)
         if module is None or not hasattr(module, "q_proj") or not hasattr(module, "head_dim"):
             raise UsageError(
-                f"layer {index} of a {type(model).__name__} has no attention with q_proj and k_proj",
+                f"layer {index} of a {type(model).__name__} has no attention with a q_proj",
                 where="$.inputs.weights",
                 remedy="take a model of the Llama, Qwen or Gemma kind",
             )
@@ -83,21 +83,22 @@ def _check_norm(module: Any, index: int) -> None:
         )
 
 
-def _decoder(model: Any) -> Any:
+def find_decoder(model: Any) -> Any:
+    """The text decoder of a model, which has `layers` and `rotary_emb`."""
     decoder = model.get_decoder()
     return getattr(decoder, "language_model", decoder)
 
 
 class Rotation:
-    """cos and sin of a model's RoPE at any positions, by layer kind."""
+    """Cos and sin of a model's RoPE at any positions, by layer kind."""
 
     def __init__(self, model: Any) -> None:
-        self._rotary = _decoder(model).rotary_emb
+        self._rotary = find_decoder(model).rotary_emb
         self._by_kind = "layer_type" in inspect.signature(self._rotary.forward).parameters
         self._like = torch.empty(1, dtype=model.dtype, device=model.device)
 
     def at(self, layer: AttentionLayer, positions: torch.Tensor) -> tuple[Any, Any]:
-        """cos and sin (1, T, D) at `positions` (T,)."""
+        """Cos and sin (1, T, D) at `positions` (T,)."""
         named = {"layer_type": layer.kind} if self._by_kind else {}
         cos, sin = self._rotary(self._like, positions[None], **named)
         if cos.shape[-1] != layer.head_dim:
@@ -139,14 +140,14 @@ def norm_keys(layer: AttentionLayer, raw: torch.Tensor) -> torch.Tensor:
     """Raw K after the layer's k_norm, where it has one: (B, T, H, D)."""
     heads = split_heads(layer, raw)
     norm = getattr(layer.module, "k_norm", None)
-    return heads if norm is None else norm(heads)  # type: ignore[no-any-return]
+    return heads if norm is None else norm(heads)
 
 
 def norm_values(layer: AttentionLayer, raw: torch.Tensor) -> torch.Tensor:
     """Raw V after the layer's v_norm, where it has one: (B, T, H, D)."""
     heads = split_heads(layer, raw)
     norm = getattr(layer.module, "v_norm", None)
-    return heads if norm is None else norm(heads)  # type: ignore[no-any-return]
+    return heads if norm is None else norm(heads)
 
 
 Catch = Callable[[int, torch.Tensor, torch.Tensor], None]

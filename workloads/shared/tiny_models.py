@@ -32,11 +32,13 @@ def build_tiny(
     Args:
         family: whose class; `llama` has full attention alone.
         seed: of the weights.
-        hidden: width; heads are 32 wide, those of gemma4's full layers `global_head_dim`.
+        hidden: width; heads are 32 wide.
         layers: how many.
         period: every `period`-th layer has full attention, the others a sliding window.
         window: of the sliding layers, in positions.
-        kv_heads: K/V heads of sliding layers; `global_kv_heads` of full ones (gemma4 alone).
+        kv_heads: K/V heads.
+        global_kv_heads: those of full layers (gemma4 alone).
+        global_head_dim: width of a head in full layers (gemma4 alone).
         vocabulary: how many tokens.
         shared_layers: last layers that use the K/V of earlier ones (gemma4 alone).
         k_eq_v: whether full layers project K and V alike (gemma4 alone).
@@ -57,7 +59,11 @@ def build_tiny(
         "eos_token_id": None,
     }
     kinds = list_layer_types(layers, period)
-    builder = {"gemma4": _build_gemma4, "gemma3": _build_gemma3, "qwen3": _build_qwen3}
+    builder: dict[str, Any] = {
+        "gemma4": _build_gemma4,
+        "gemma3": _build_gemma3,
+        "qwen3": _build_qwen3,
+    }
     if family == "llama":
         return _build_llama(sizes)
     extra = (
