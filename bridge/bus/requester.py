@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bridge.bus.chain import Chain, read_chain
-from bridge.bus.remote import SMALL_BLOBS, GitBus
-from bridge.errors import BusError, IntegrityError, KakeyaError
+from bridge.bus.remote import GitBus
+from bridge.errors import BusError, KakeyaError
 from bridge.git import RefTip
 from bridge.records import Heartbeat, KeyNote
 
@@ -66,54 +65,31 @@ class RequesterBus(GitBus):
             return None
         return self._note(ref, "key", "key.json")  # type: ignore[return-value]
 
-    def load_all(self, refs: Sequence[str]) -> list[Chain]:
-        """The chains of several jobs by one fetch; those gone or unreadable are left out."""
-        if not refs:
-            return []
-        bus_id = self.identity().id
-        try:
-            return self._cache.work(lambda: self._fetch_all(refs, bus_id))
-        except BusError:  # one that is gone meanwhile fails them all
-            return [chain for ref in refs for chain in self._try_load(ref)]
-
-    def _fetch_all(self, refs: Sequence[str], bus_id: str) -> list[Chain]:
-        jobs = self._cache.jobs
-        local = {ref: f"refs/chain/{self._below_root(ref)}" for ref in refs}
-        refspecs = [f"+{ref}:{name}" for ref, name in local.items()]
-        jobs.fetch(self.url, refspecs, object_filter=SMALL_BLOBS)
-        return [
-            chain
-            for ref, name in local.items()
-            for chain in self._try_read(ref, jobs.tip_of(name), bus_id)
-        ]
-
-    def _try_read(self, ref: str, tip: str | None, bus_id: str) -> Iterable[Chain]:
-        job = self.refs.parse_job(ref)
-        if tip is None or job is None:
-            return []
-        try:
-            return [
-                read_chain(ref, job, self._history.walk(tip), self._history.blob, bus_id=bus_id)
-            ]
-        except IntegrityError:
-            return []
-
-    def _try_load(self, ref: str) -> Iterable[Chain]:
-        try:
-            return [self.load(ref)]
-        except (BusError, IntegrityError):
-            return []
-
     def fetch_files(self, oids: Iterable[str]) -> None:
-        """Bring here the blobs that were too large to come with their chain."""
+        """Bring here the blobs that were too large to come with their chain.
 
-        def work() -> None:
-            jobs = self._cache.jobs
-            missing = sorted(oid for oid in set(oids) if not jobs.has(oid))
-            if missing:
-                jobs.fetch(self.url, missing)
+        Raises:
+            BusError: the remote did not answer, or has not got them.
+        """
+        wanted = sorted(set(oids))
+        self._cache.work(lambda: self._bring(wanted))
 
-        self._cache.work(work)
+    def _bring(self, oids: Sequence[str]) -> None:
+        jobs = self._cache.jobs
+        missing = [oid for oid in oids if not jobs.has(oid)]
+        if not missing:
+            return
+        try:
+            jobs.fetch(self.url, missing)
+        except BusError as error:
+            if not _is_not_there(error):
+                raise
+            # a server that speaks protocol 0 gives objects only with the ref that holds them
+            for ref in reversed(tuple(self._loaded)):
+                self._fetch(ref, None)
+                if all(map(jobs.has, missing)):
+                    return
+            raise
 
     def holds_code(self, commit: str) -> bool:
         """Whether the remote gives the commit `commit` to whoever asks for it.
@@ -126,7 +102,11 @@ class RequesterBus(GitBus):
                 lambda: self._cache.tips.fetch(self.url, [commit], depth=1, object_filter="tree:0")
             )
         except BusError as error:
-            if any(phrase in error.message.lower() for phrase in _NOT_THERE):
+            if _is_not_there(error):
                 return False
             raise
         return True
+
+
+def _is_not_there(error: BusError) -> bool:
+    return any(phrase in error.message.lower() for phrase in _NOT_THERE)

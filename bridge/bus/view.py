@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -88,6 +88,10 @@ class BusView:
     def load(self, ref: str, *, object_filter: str | None = SMALL_BLOBS) -> Chain:
         """A job's whole chain, fetched and judged.
 
+        Args:
+            ref: the job's ref.
+            object_filter: which blobs stay away; None brings every one of them.
+
         Raises:
             BusError: the ref is gone, or the remote does not answer.
             IntegrityError: the commits cannot be read at all.
@@ -102,6 +106,44 @@ class BusView:
             return read_chain(ref, job, commits, self._history.blob, bus_id=bus_id)
 
         return self._cache.work(work)
+
+    def load_all(self, refs: Sequence[str]) -> list[Chain]:
+        """The chains of several jobs by one fetch; those gone or unreadable are left out."""
+        if not refs:
+            return []
+        bus_id = self.identity().id
+        try:
+            return self._cache.work(lambda: self._fetch_all(refs, bus_id))
+        except BusError:  # one that is gone meanwhile fails them all
+            return [chain for ref in refs for chain in self._try_load(ref)]
+
+    def _fetch_all(self, refs: Sequence[str], bus_id: str) -> list[Chain]:
+        jobs = self._cache.jobs
+        local = {ref: f"refs/chain/{self._below_root(ref)}" for ref in refs}
+        refspecs = [f"+{ref}:{name}" for ref, name in local.items()]
+        jobs.fetch(self.url, refspecs, object_filter=SMALL_BLOBS)
+        return [
+            chain
+            for ref, name in local.items()
+            for chain in self._try_read(ref, jobs.tip_of(name), bus_id)
+        ]
+
+    def _try_read(self, ref: str, tip: str | None, bus_id: str) -> Iterable[Chain]:
+        job = self.refs.parse_job(ref)
+        if tip is None or job is None:
+            return []
+        try:
+            return [
+                read_chain(ref, job, self._history.walk(tip), self._history.blob, bus_id=bus_id)
+            ]
+        except IntegrityError:
+            return []
+
+    def _try_load(self, ref: str) -> Iterable[Chain]:
+        try:
+            return [self.load(ref)]
+        except (BusError, IntegrityError):
+            return []
 
     def load_heartbeat(self, ref: str) -> Heartbeat:
         """A runner's latest heartbeat; raises as `records.parse`, or BusError if it is gone."""
@@ -176,7 +218,12 @@ class BusView:
 
     def _fetch(self, ref: str, object_filter: str | None) -> str:
         jobs, local = self._cache.jobs, f"refs/chain/{self._below_root(ref)}"
-        jobs.fetch(self.url, [f"+{ref}:{local}"], object_filter=object_filter)
+        jobs.fetch(
+            self.url,
+            [f"+{ref}:{local}"],
+            object_filter=object_filter,
+            again=object_filter is None,
+        )
         tip = jobs.tip_of(local)
         if tip is None:
             raise CacheError("a ref that was fetched is not here", where=str(jobs.path))

@@ -38,9 +38,16 @@ MAX_CHUNK_BYTES = 256 * 1024
 MAX_LOG_BYTES = 8 * 2**20
 
 
+RETRIED = frozenset({"vanished", "launch"})
+"""Ends that are the machine's fault, not the job's: the next attempt may do better."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What an attempt came to: the terminal event's fields and the files of its commit."""
+    """What an attempt came to: the terminal event's fields and the files of its commit.
+
+    `again` says why the job deserves another attempt, where it does.
+    """
 
     state: str
     exit: Exit
@@ -49,6 +56,7 @@ class Ended:
     evidence: str | None = None
     artifacts: tuple[ArtifactRef, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
+    again: str = ""
 
 
 @dataclass(slots=True)
@@ -60,44 +68,48 @@ class Timings:
     ended: float | None = None
 
 
-class Attempt:
-    """A claim that this session holds; `advance` moves it on and never blocks for long.
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a runner lends to its attempts.
 
-    Args:
-        chain: the job's chain as of the claim.
-        claim: the claim's record; `claim_oid` its commit.
-        preset: from the trusted commit.
+    Attributes:
         config: the runner's own settings.
-        trust: the trusted commit.
+        trust: the trusted commit that the claim pinned.
         pool: threads for the slow steps.
         fetch_code: brings a code commit from the bus.
         say: told what is being waited for.
     """
 
-    def __init__(
-        self,
-        chain: Chain,
-        claim: Claim,
-        claim_oid: str,
-        preset: Preset,
-        config: RunnerConfig,
-        trust: Trust,
-        pool: Pool,
-        fetch_code: Callable[[str], Git],
-        say: Callable[[str], None],
-    ) -> None:
+    config: RunnerConfig
+    trust: Trust
+    pool: Pool
+    fetch_code: Callable[[str], Git]
+    say: Callable[[str], None]
+
+
+class Attempt:
+    """A claim that this session holds; `advance` moves it on and never blocks for long.
+
+    Args:
+        chain: the job's chain as of the claim.
+        preset: from the trusted commit.
+        around: what the runner lends it.
+    """
+
+    def __init__(self, chain: Chain, preset: Preset, around: Surroundings) -> None:
         assert chain.request is not None
+        assert chain.claim is not None
+        assert chain.claim_oid is not None
         self.chain = chain
-        self.claim = claim
-        self.claim_oid = claim_oid
+        self.claim: Claim = chain.claim
+        self.claim_oid: str = chain.claim_oid
         self.request: Request = chain.request
         self.preset = preset
         self.ended: Ended | None = None
-        self.folder = job_folder(config.state_dir, self.request.id, claim.attempt)
+        self.folder = job_folder(around.config.state_dir, self.request.id, self.claim.attempt)
         self.cancelled = False
-        self._config, self._trust, self._pool = config, trust, pool
-        self._fetch_code, self._say = fetch_code, say
-        self._executor: Executor = make_executor(claim.executor)
+        self._around = around
+        self._executor: Executor = make_executor(self.claim.executor)
         self._timings = Timings(time.time())
         self._preparing: Future[Handle] | None = None
         self._judging: Future[Judgement] | None = None
@@ -112,7 +124,7 @@ class Attempt:
 
     def start(self) -> None:
         """Begin with the folder."""
-        self._preparing = self._pool.submit(self._prepare)
+        self._preparing = self._around.pool.submit(self._prepare)
 
     def adopt(self, log_offset: int) -> None:
         """Go on after a restart of the runner: with the job if it was launched, else anew.
@@ -183,10 +195,12 @@ class Attempt:
             self.request,
             self.claim.attempt,
             self.preset,
-            self._config,
-            self._trust,
-            find_code=lambda oid: find_code(self._config.trusted, oid, self._fetch_code),
-            say=self._say,
+            self._around.config,
+            self._around.trust,
+            find_code=lambda oid: find_code(
+                self._around.config.trusted, oid, self._around.fetch_code
+            ),
+            say=self._around.say,
         )
         self._note_workspace(workspace)
         handle = self._executor.submit(self._executor.render(workspace.job))
@@ -224,7 +238,8 @@ class Attempt:
                 self._executor.cancel(self._handle)
             return
         detail = clean_text(_describe(error), 2000)
-        self.ended = Ended("failed", Exit(None, None, "launch", detail), f"not launched: {detail}")
+        message = f"not launched: {detail}"
+        self.ended = Ended("failed", Exit(None, None, "launch", detail), message, again=message)
 
     def _take_exit(self, poll: Poll) -> None:
         self._exit = poll.exit
@@ -245,7 +260,9 @@ class Attempt:
                 "finished": self._timings.ended,
             },
         )
-        self._judging = self._pool.submit(judge_attempt, case, self._config, self._trust)
+        self._judging = self._around.pool.submit(
+            judge_attempt, case, self._around.config, self._around.trust
+        )
 
     def _take_judgement(self, future: Future[Judgement]) -> None:
         self._judging = None
@@ -266,7 +283,15 @@ class Attempt:
             judged.evidence,
             judged.artifacts,
             judged.files,
+            again="" if self.cancelled else self._reason_to_retry(self._exit),
         )
+
+    def _reason_to_retry(self, end: Exit) -> str:
+        if end.reason in RETRIED:
+            return f"the job's process {end.reason}: {end.detail}"
+        if end.reason == "exit" and end.code in self.preset.retry_exit_codes:
+            return f"exit code {end.code}, which the preset says to retry"
+        return ""
 
 
 def _describe(error: BaseException) -> str:

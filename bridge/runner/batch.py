@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bridge.bus.remote import GitBus, Outcome, Update
+from bridge.bus.interface import Bus
+from bridge.bus.remote import Outcome, Update
 from bridge.runner.outbox import Outbox
 
 
@@ -26,7 +27,7 @@ class Batch:
         outbox: keeps those that must outlive this process.
     """
 
-    def __init__(self, bus: GitBus, outbox: Outbox) -> None:
+    def __init__(self, bus: Bus, outbox: Outbox) -> None:
         self._bus, self._outbox = bus, outbox
         self._entries: list[Entry] = []
 

@@ -16,13 +16,16 @@ from filelock import FileLock, Timeout
 
 from bridge.bus.chain import Chain
 from bridge.bus.endings import compose_end
-from bridge.bus.remote import GitBus, Outcome, Snapshot, Update
+from bridge.bus.interface import Bus
+from bridge.bus.remote import Outcome, Update
+from bridge.bus.view import Snapshot
 from bridge.errors import BusError, UsageError
 from bridge.records import Facts
+from bridge.runner.attempt import Attempt
 from bridge.runner.batch import Batch
 from bridge.runner.config import RunnerConfig
 from bridge.runner.heart import Heart
-from bridge.runner.held import HeldJobs
+from bridge.runner.held import HeldJobs, MakeAttempt
 from bridge.runner.outbox import Outbox
 from bridge.runner.policy import Refuse, Take
 from bridge.runner.queue import Queue
@@ -59,16 +62,18 @@ class Runner:
         bus: the bus, opened for this runner alone.
         clock: time and chance.
         say: told each event in one line.
+        make_attempt: makes an attempt of a claimed job.
     """
 
     def __init__(
         self,
         config: RunnerConfig,
         trust: Trust,
-        bus: GitBus,
+        bus: Bus,
         *,
         clock: Clock | None = None,
         say: Callable[[str], None] = _tell,
+        make_attempt: MakeAttempt = Attempt,
     ) -> None:
         self.config, self.trust, self.bus = config, trust, bus
         self.draining = False
@@ -79,7 +84,7 @@ class Runner:
         self._heart = Heart(config, bus, self._clock.wall)
         self._queue = Queue(config, trust, self._clock.chance)
         self._batch = Batch(bus, self._outbox)
-        self._held = HeldJobs(config, bus, self._steps, say)
+        self._held = HeldJobs(config, bus, self._steps, say, make_attempt)
         self._recovery = Recovery(config, trust, bus, self._queue, self._steps, say)
         self._refused = 0
         self._claiming: dict[str, str] = {}

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bridge.bus.commits import compose_note, runner_identity
-from bridge.bus.remote import GitBus, Outcome, Update
+from bridge.bus.interface import Bus
+from bridge.bus.remote import Outcome, Update
 from bridge.errors import KakeyaError, RefusedError
 from bridge.objects import Prepared
 from bridge.records import Decline, Facts, Heartbeat, Held
@@ -24,7 +25,7 @@ class Heart:
         wall: Unix seconds, for the commit's date alone.
     """
 
-    def __init__(self, config: RunnerConfig, bus: GitBus, wall: Callable[[], float]) -> None:
+    def __init__(self, config: RunnerConfig, bus: Bus, wall: Callable[[], float]) -> None:
         self.session = secrets.token_hex(8)
         self.ref = bus.refs.heartbeat(config.name)
         self._config, self._bus, self._wall = config, bus, wall

@@ -5,18 +5,24 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bridge.bus.chain import Chain
-from bridge.bus.remote import GitBus, Outcome, Snapshot, Update
+from bridge.bus.endings import compose_requeue
+from bridge.bus.interface import Bus
+from bridge.bus.remote import Outcome, Update
+from bridge.bus.view import Snapshot
 from bridge.objects import Prepared
 from bridge.records import Resources
-from bridge.runner.attempt import Attempt
+from bridge.runner.attempt import Attempt, Surroundings
 from bridge.runner.batch import Batch
 from bridge.runner.config import RunnerConfig
 from bridge.runner.steps import Steps, advance
 from bridge.runner.trust import Trust
-from bridge.states import Event
+from bridge.states import Event, State
+from presets.definition import Preset
+
+MakeAttempt = Callable[[Chain, Preset, Surroundings], Attempt]
 
 _THREADS = 8
 
@@ -44,12 +50,19 @@ class HeldJobs:
         bus: where their refs lie.
         steps: composes what is pushed.
         say: told each event in one line.
+        make: makes an attempt of a claimed job.
     """
 
     def __init__(
-        self, config: RunnerConfig, bus: GitBus, steps: Steps, say: Callable[[str], None]
+        self,
+        config: RunnerConfig,
+        bus: Bus,
+        steps: Steps,
+        say: Callable[[str], None],
+        make: MakeAttempt,
     ) -> None:
         self.ended = 0
+        self._make = make
         self._config, self._bus, self._steps, self._say = config, bus, steps, say
         self._held: dict[str, Held] = {}
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="attempt")
@@ -75,19 +88,15 @@ class HeldJobs:
     def hold(self, chain: Chain, trust: Trust) -> Attempt:
         """Take up a claimed job; the caller starts or adopts it."""
         assert chain.request is not None
-        assert chain.claim is not None
-        assert chain.claim_oid is not None
-        attempt = Attempt(
-            chain,
-            chain.claim,
-            chain.claim_oid,
-            trust.catalog.get(chain.request.preset.name),
+        surroundings = Surroundings(
             self._config,
             trust,
             self._pool,
             self._bus.fetch_code,
             lambda line: self._say(f"{chain.job.id}: {line}"),
         )
+        preset = trust.catalog.get(chain.request.preset.name)
+        attempt = self._make(chain, preset, surroundings)
         self._held[chain.job.id] = Held(attempt)
         return attempt
 
@@ -135,7 +144,10 @@ class HeldJobs:
             logged += chunk.bytes
             if attempt.ended is None:
                 break  # the rest of a flood waits its turn
-        if attempt.ended is not None:
+        if attempt.ended is not None and self._may_retry(attempt, chain):
+            commits.append(compose_requeue(chain, attempt.ended.again, self._steps.signer()))
+            chain = replace(chain, state=State.QUEUED, tip=commits[-1].oid)
+        elif attempt.ended is not None:
             event, result = Event(attempt.ended.state), self._steps.ending(attempt, chain)
             commits.append(self._steps.compose(chain, event, result, attempt.ended.files))
             chain = advance(chain, event, result, commits[-1])
@@ -144,14 +156,17 @@ class HeldJobs:
         objects = tuple(item for commit in commits for item in commit.objects)
         return chain, Prepared(commits[-1].oid, objects, commits[-1].files), logged
 
+    def _may_retry(self, attempt: Attempt, chain: Chain) -> bool:
+        assert attempt.ended is not None
+        return bool(attempt.ended.again) and chain.attempt < attempt.request.max_attempts
+
     def _settle(self, held: Held, chain: Chain, logged: int, outcome: Outcome) -> None:
         held.pushing = False
         attempt = held.attempt
         if outcome is Outcome.WON:
             attempt.chain = chain
-            if chain.ended:
-                assert attempt.ended is not None
-                self.ended += 1
+            if attempt.ended is not None and not chain.held:
+                self.ended += chain.ended
                 self._let_go(attempt, f"{chain.state}: {attempt.ended.message}")
             return
         attempt.return_log(logged)

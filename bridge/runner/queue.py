@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from bridge.bus.chain import Chain, subject_event
 from bridge.bus.commits import SIGNATURE
+from bridge.bus.interface import Bus
 from bridge.bus.lease import lease_of, sign_of_life
-from bridge.bus.remote import GitBus, Snapshot
+from bridge.bus.view import Snapshot
 from bridge.errors import BusError, IntegrityError, KakeyaError
 from bridge.git import RefTip
 from bridge.records import Decline, Heartbeat, Resources, clean_text
@@ -97,7 +98,7 @@ class Queue:
         self._chains.pop(ref, None)
         self._tips.pop(ref, None)
 
-    def candidates(self, bus: GitBus) -> Iterator[Candidate]:
+    def candidates(self, bus: Bus) -> Iterator[Candidate]:
         """Queued jobs with a label of ours, in the order in which they should be tried."""
         waiting = [
             ref
@@ -108,14 +109,10 @@ class Queue:
         ]
         priorities = {ref: self._labels[ref][1] for ref in waiting}
         order = order_queue(waiting, priorities, self._order, self.claims_made, self._chance)
-        loads = 0
+        self._load_fresh(bus, order)
         for ref in order:
-            fresh = ref not in self._chains or self._chains[ref].tip != self._tips[ref].oid
-            if fresh and loads >= LOADS_PER_LOOK:
-                continue
-            loads += fresh
-            chain = self._load(bus, ref)
-            if chain is None or chain.state is not State.QUEUED:
+            chain = self._chains.get(ref)
+            if chain is None or chain.tip != self._tips[ref].oid or chain.state != State.QUEUED:
                 continue
             decision = self._decide(bus, chain)
             if isinstance(decision, Pass):
@@ -125,7 +122,19 @@ class Queue:
                 self._declined.pop(ref, None)
             yield Candidate(chain, decision)
 
-    def held(self, bus: GitBus, snapshot: Snapshot) -> Iterator[ForeignHold]:
+    def _load_fresh(self, bus: Bus, order: Sequence[str]) -> None:
+        """Read the jobs that moved, the first few of them, by one fetch."""
+        fresh = [ref for ref in order if not self._is_known(ref)][:LOADS_PER_LOOK]
+        if len(fresh) > 1:
+            for chain in bus.load_all(fresh):
+                self._chains[chain.ref] = chain
+        for ref in fresh:  # alone, or left out above: then the reason is found here
+            self._load(bus, ref)
+
+    def _is_known(self, ref: str) -> bool:
+        return ref in self._chains and self._chains[ref].tip == self._tips[ref].oid
+
+    def held(self, bus: Bus, snapshot: Snapshot) -> Iterator[ForeignHold]:
         """Every claim in force, with its runner's sign of life."""
         for ref, tip in list(self._tips.items()):
             event = subject_event(tip.subject)
@@ -156,7 +165,7 @@ class Queue:
         """Whether a job fits beside those in `used`."""
         return fits(wanted, self.free(used))
 
-    def _decide(self, bus: GitBus, chain: Chain) -> Decision:
+    def _decide(self, bus: Bus, chain: Chain) -> Decision:
         return decide(
             chain,
             self._config,
@@ -166,7 +175,7 @@ class Queue:
             lambda found: self._signer(bus, found),
         )
 
-    def _signer(self, bus: GitBus, chain: Chain) -> str:
+    def _signer(self, bus: Bus, chain: Chain) -> str:
         if SIGNATURE not in chain.files:
             raise IntegrityError("the request is not signed")
         if chain.tip not in self._signers:
@@ -183,11 +192,10 @@ class Queue:
             self._merged[commit] = is_merged(self._config.trusted, commit, self._trust.commit)
         return self._merged[commit]
 
-    def _load(self, bus: GitBus, ref: str) -> Chain | None:
+    def _load(self, bus: Bus, ref: str) -> Chain | None:
         tip = self._tips.get(ref)
-        known = self._chains.get(ref)
-        if tip is None or (known is not None and known.tip == tip.oid):
-            return known
+        if tip is None or self._is_known(ref):
+            return self._chains.get(ref)
         try:
             self._chains[ref] = bus.load(ref)
         except IntegrityError:
@@ -201,7 +209,7 @@ class Queue:
             return None
         return self._chains[ref]
 
-    def _beat(self, bus: GitBus, tip: RefTip) -> Heartbeat | None:
+    def _beat(self, bus: Bus, tip: RefTip) -> Heartbeat | None:
         known = self._beats.get(tip.ref)
         if known is None or known[0] != tip.oid:
             try:

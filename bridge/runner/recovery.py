@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 from bridge.bus.chain import Chain
 from bridge.bus.endings import compose_reap
+from bridge.bus.interface import Bus
 from bridge.bus.lease import SilenceWatch
-from bridge.bus.remote import GitBus, Outcome, Snapshot, Update
+from bridge.bus.remote import Outcome, Update
+from bridge.bus.view import Snapshot
 from bridge.records import Claim
 from bridge.runner.batch import Batch
 from bridge.runner.config import RunnerConfig
@@ -35,7 +37,7 @@ class Recovery:
         self,
         config: RunnerConfig,
         trust: Trust,
-        bus: GitBus,
+        bus: Bus,
         queue: Queue,
         steps: Steps,
         say: Callable[[str], None],
