@@ -11,7 +11,8 @@ from bridge.bus.chain import Chain
 from bridge.bus.commits import compose_request, compose_step, requester_identity, runner_identity
 from bridge.bus.profile import PROFILES, Profile
 from bridge.bus.refs import JobRef, Refs
-from bridge.bus.remote import GitBus, Outcome, Update
+from bridge.bus.remote import Outcome, Update
+from bridge.bus.requester import RequesterBus
 from bridge.objects import Prepared
 from bridge.records import BusIdentity
 from bridge.states import Event
@@ -23,9 +24,9 @@ FAST = replace(PROFILES["local"], network_timeout_s=20.0)
 
 def open_bus(
     url: str, cache: Path, *, root: str | None = None, profile: Profile = FAST, init: bool = True
-) -> GitBus:
+) -> RequesterBus:
     """A bus with a cache of its own; made on the remote first where `init` says so."""
-    bus = GitBus(url, cache, refs=Refs(root) if root else Refs(), profile=profile)
+    bus = RequesterBus(url, cache, refs=Refs(root) if root else Refs(), profile=profile)
     if init:
         bus.create_identity(BusIdentity(samples.make_id(), "2026-01-02T03:04:05Z"), WHEN_S)
     return bus
@@ -35,7 +36,7 @@ def open_bus(
 class Actor:
     """Somebody at one bus: every move is composed from what the bus says at that moment."""
 
-    bus: GitBus
+    bus: RequesterBus
     name: str = "mac-m4"
 
     def submit(self, **changes: Any) -> str:

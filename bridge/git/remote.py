@@ -100,8 +100,17 @@ class Git(Repository):
         depth: int | None = None,
         object_filter: str | None = None,
         prune: bool = False,
+        again: bool = False,
     ) -> None:
         """Fetch `refspecs` from `url`.
+
+        Args:
+            url: address of the remote.
+            refspecs: what to fetch, and where to.
+            depth: how many commits of each.
+            object_filter: what to leave out, None for nothing.
+            prune: forget what the patterns match here and not there.
+            again: bring every object, as if none were here: a filter may have left some out.
 
         Raises:
             BusError: the remote did not answer, refused, or lacks an exact ref that was named.
@@ -111,8 +120,9 @@ class Git(Repository):
         arguments = ["--quiet", "--no-tags", "--force", "--no-write-fetch-head", "--no-auto-gc"]
         arguments += ["--no-recurse-submodules"]
         arguments += [f"--depth={depth}"] if depth else []
-        arguments += [f"--filter={object_filter}"] if object_filter else []
+        arguments += [f"--filter={object_filter}" if object_filter else "--no-filter"]
         arguments += ["--prune"] if prune else []
+        arguments += ["--refetch"] if again else []
         with self._address(url) as remote:
             status, _, err = self._talk("fetch", *arguments, remote, *refspecs)
         if status and not (depth and is_empty_match(status, err)):

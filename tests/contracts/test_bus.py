@@ -15,6 +15,7 @@ from bridge.bus.chain import Chain
 from bridge.bus.commits import compose_note, compose_request, requester_identity
 from bridge.bus.refs import JobRef, Refs
 from bridge.bus.remote import GitBus, Outcome, Update
+from bridge.bus.requester import RequesterBus
 from bridge.errors import BusError, IntegrityError, UsageError
 from bridge.records import BusIdentity, CancelWish, KeyNote
 from bridge.states import Event, State
@@ -38,7 +39,7 @@ class Cast:
     def __init__(self, remote: Remote, folder: Path) -> None:
         self.remote = remote
         self._folder = folder
-        self._buses: list[GitBus] = []
+        self._buses: list[RequesterBus] = []
 
     def actor(self, name: str) -> Actor:
         bus = open_bus(self.remote.url, self._folder / name, init=not self._buses)
@@ -256,10 +257,14 @@ def test_a_large_file_stays_away_until_it_is_asked_for(cast: Cast) -> None:
     assert runner.step(claimed, Event.DONE, files={"artifacts/bulk": bulk}) is Outcome.WON
     seen = client.bus.load(ref)
     assert (seen.state, seen.fault) == (State.DONE, None)
+    oid = seen.files["artifacts/bulk"]
     with pytest.raises(IntegrityError, match="is not here"):
-        client.bus.read(seen.files["artifacts/bulk"])
-    whole = client.bus.load(ref, object_filter=None)
-    assert client.bus.read(whole.files["artifacts/bulk"]) == bulk
+        client.bus.read(oid)
+    client.bus.fetch_files([oid])
+    assert client.bus.read(oid) == bulk
+    other = cast.actor("other")
+    other.bus.load(ref)
+    assert other.bus.read(other.bus.load(ref, object_filter=None).files["artifacts/bulk"]) == bulk
 
 
 def test_a_server_that_cannot_filter_works_too(transport: Transport, tmp_path: Path) -> None:
@@ -285,6 +290,13 @@ def test_a_server_that_speaks_only_protocol_0_works_too(
     actor = Actor(bus)
     ref = actor.submit()
     assert set(bus.poll().jobs) == {ref}
+    bulk = b"x" * 400_000
+    assert actor.step(actor.advance(ref, Event.CLAIM), Event.DONE, files={"bulk": bulk}) == "won"
+    other = open_bus(remote.url, tmp_path / "other", init=False)
+    oid = other.load(ref).files["bulk"]
+    other.fetch_files([oid])
+    assert other.read(oid) == bulk
+    other.close()
     raw = RawGit(remote.path)
     for name in (ref, bus.refs.ledger):
         raw.run("update-ref", "-d", name)
