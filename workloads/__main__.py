@@ -18,6 +18,7 @@ from workloads.shared.progress import Progress
 # Each module holds a frozen `Config` and `run(config, context)`; imported only when it is asked
 # for, since most of them import torch.
 WORKLOADS = {
+    "kvquant": "workloads.kvquant",
     "niah": "workloads.niah",
     "noop": "workloads.noop",
     "probe": "workloads.probe",

@@ -20,9 +20,9 @@ from workloads.restoration.fitting import judge
 from workloads.restoration.losses import LossName
 from workloads.restoration.subjects import Fitted, Subject, load_subject, make_projection
 from workloads.restoration.targets import Targets
-from workloads.restoration.tasks import make_texts
 from workloads.shared.context import Context
 from workloads.shared.journal import Entry
+from workloads.shared.tasks import make_texts
 
 __all__ = ["Config", "run"]
 

@@ -9,6 +9,7 @@ from bridge.errors import UsageError
 from workloads.restoration.arms import ArmName
 from workloads.restoration.losses import LossName
 from workloads.shared.models import Device, Dtype
+from workloads.shared.verifiers import Scale
 
 DrafterKind = Literal["aligned", "truncated", "given"]
 
@@ -49,7 +50,7 @@ class Config:
     arms: tuple[ArmName, ...] = ("full", "identity", "sink_window", "projected")
     losses: tuple[LossName, ...] = ("attn_distill_hybrid",)
     alphas: tuple[float, ...] = ()
-    scale: Literal["ci", "tiny"] = "tiny"
+    scale: Scale = "tiny"
     verifier_seed: int = 0
     drafter: DrafterKind = "aligned"
     drafter_layers: int = 3

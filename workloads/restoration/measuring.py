@@ -12,12 +12,13 @@ from workloads.restoration.config import Config
 from workloads.restoration.fitting import FitStep
 from workloads.restoration.losses import LossName
 from workloads.restoration.sources import MixedSource, OwnSource, ProjectedSource, Source
-from workloads.restoration.subjects import NO_INPUT, Fitted, Subject
-from workloads.restoration.tasks import Problem, Unit
+from workloads.restoration.subjects import Fitted, Subject
 from workloads.restoration.verifier import Verifier
 from workloads.shared.journal import Entry
 from workloads.shared.layers import FULL, SLIDING, AttentionLayer
 from workloads.shared.samples import Sample
+from workloads.shared.tasks import Problem, Unit
+from workloads.shared.verifiers import NO_INPUT
 
 CURVE_EVERY = 10
 

@@ -1,14 +1,12 @@
-"""The verifier, its task, the drafter and the projection of one run: made, or read from disk."""
+"""The drafter and the projection of one run: made, or read from disk."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from bridge.errors import UsageError
 from workloads.restoration.config import Config
@@ -18,22 +16,11 @@ from workloads.restoration.losses import LossName
 from workloads.restoration.projection import FThetaConfig, FThetaProjection
 from workloads.restoration.sources import Drafter
 from workloads.restoration.targets import Targets, Teacher
-from workloads.restoration.tasks import EssayTask, SyntheticTask, Task
 from workloads.shared import models
 from workloads.shared.context import Context
-from workloads.shared.curriculum import CI_STAGES, STAGES, Step, train_on_needles
-from workloads.shared.journal import Entry
-from workloads.shared.needles import Haystack
-from workloads.shared.samples import Sample
+from workloads.shared.tasks import Task
 from workloads.shared.tiny_models import build_tiny
-
-CURVE_EVERY = 10
-NO_INPUT = "sha256:" + "0" * 64
-SCALES: dict[str, dict[str, Any]] = {
-    # Five sliding layers to one of full attention with a single K/V head.
-    "tiny": {"layers": 6, "period": 6, "kv_heads": 4, "global_kv_heads": 1, "global_head_dim": 64},
-    "ci": {"layers": 4, "period": 2, "kv_heads": 2, "global_kv_heads": 2, "global_head_dim": 32},
-}
+from workloads.shared.verifiers import load_verifier, save_tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,65 +34,16 @@ class Subject:
 
 
 def load_subject(config: Config, context: Context) -> Subject:
-    """The verifier: the input `weights` with `essays`, or a small one that is trained here."""
-    if "weights" in context.job.inputs:
-        language = models.load(context.input("weights"), device=config.device, dtype=config.dtype)
-        haystack = Haystack.read(language.tokenizer, context.input("essays"))
-        task: Task = EssayTask(language.tokenizer, haystack, new_tokens=config.new_tokens)
-        model, device = language.model, language.device
-    else:
-        device = models.choose_device(config.device)
-        model, task = _train_verifier(config, context, device), SyntheticTask()
-    model.eval().requires_grad_(False)
-    return Subject(model, task, Teacher(model), device)
-
-
-def _train_verifier(config: Config, context: Context, device: torch.device) -> Any:
-    model = build_tiny("gemma4", seed=config.verifier_seed, **SCALES[config.scale]).to(device)
-    path = context.checkpoint_dir / "verifier.safetensors"
-    done = context.resume("verifier")
-    if done and path.exists():
-        model.load_state_dict(load_file(path), strict=False)  # tied weights are stored once
-        return model
-    stages = STAGES if config.scale == "tiny" else CI_STAGES
-    total = sum(stage.steps for stage in stages)
-    history: list[Step] = []
-
-    def report(step: Step) -> None:
-        history.append(step)
-        context.progress(len(history), total, f"verifier {step.stage} {step.accuracy:.2f}")
-
-    train_on_needles(
-        model, seed=config.verifier_seed, stages=stages, on_step=report,
-        half_precision=models.choose_dtype("auto", device) == torch.bfloat16,
-    )  # fmt: skip
-    _save_tensors(model.state_dict(), path)
-    if not done:
-        context.commit("verifier", Entry(tuple(_list_curve(config, history)), _count(history)))
-    return model
-
-
-def _list_curve(config: Config, history: list[Step]) -> list[Sample]:
-    return [
-        Sample(
-            arm="verifier", seed=config.verifier_seed, unit=f"step{index}", input=NO_INPUT,
-            measure=measure, score=score, at={"step": index, "stage": step.stage},
-        )
-        for index, step in enumerate(history)
-        if index % CURVE_EVERY == 0
-        for measure, score in (
-            ("verifier_loss", step.loss),
-            ("verifier_accuracy", step.accuracy),
-        )
-    ]  # fmt: skip
-
-
-def _count(history: list[Step]) -> dict[str, float]:
-    return {
-        "verifier.steps": len(history),
-        "verifier.tokens": sum(step.tokens for step in history),
-        "verifier.process_s": round(sum(step.process_s for step in history), 3),
-    }
+    """The verifier that the job gives, or one that is trained here."""
+    found = load_verifier(
+        context,
+        scale=config.scale,
+        seed=config.verifier_seed,
+        device=config.device,
+        dtype=config.dtype,
+        new_tokens=config.new_tokens,
+    )
+    return Subject(found.model, found.task, Teacher(found.model), found.device)
 
 
 def make_drafter(config: Config, context: Context, subject: Subject, seed: int) -> Drafter:
@@ -166,7 +104,7 @@ def make_projection(
     projection.save(folder)
     # Written last: a folder with it is whole. A frozen drafter is made again instead.
     kept = drafter.model.state_dict() if config.drafter == "aligned" else {}
-    _save_tensors(kept, weights)
+    save_tensors(kept, weights)
     return Fitted(drafter, projection, history)
 
 
@@ -192,17 +130,3 @@ def _start(
         found = FThetaProjection(shape, seed=seed)
     moved: FThetaProjection = found.to(subject.device, subject.model.dtype)
     return moved
-
-
-def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    # Tied weights share storage, which the format refuses: each is stored once, by its first name.
-    seen: set[int] = set()
-    kept = {}
-    for name, tensor in tensors.items():
-        if tensor.data_ptr() not in seen:
-            seen.add(tensor.data_ptr())
-            kept[name] = tensor.contiguous()
-    save_file(kept, temporary)
-    os.replace(temporary, path)

@@ -129,4 +129,4 @@ def make_texts(
 
 
 def _source(purpose: str, name: str) -> random.Random:
-    return random.Random(f"restoration/1 {purpose} {name}")  # noqa: S311  (a seed, not a secret)
+    return random.Random(f"task/1 {purpose} {name}")  # noqa: S311  (a seed, not a secret)
