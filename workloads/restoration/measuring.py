@@ -89,6 +89,7 @@ def measure_arm(
         scores = {"recall": int(hit)} | {
             name: number // len(units) for name, number in held.items()
         }
+        scores["restored_positions"] = verifier.restored
         if unit.context == max(config.contexts):
             scores["longest_kv_bytes"] = scores["kv_bytes"]
         outside = problem.is_outside(sink=config.sink, window=config.window)
@@ -121,7 +122,7 @@ def measure_loss_recall(
         rows += [
             Sample(
                 arm=loss, seed=seed, unit=unit.id, input=problem.digest,
-                measure="loss_recall", score=int(hit), at={"context": unit.context}, t_ms=t_ms,
+                measure="loss_recall", score=int(hit), t_ms=t_ms,
             )
             for unit, problem, hit in zip(group, problems, right, strict=True)
         ]  # fmt: skip
@@ -140,7 +141,7 @@ def measure_mix(
         Sample(
             arm="mix", seed=unit.seed, unit=unit.id, input=problem.digest,
             measure="mix_recall", score=int(hit),
-            at={"alpha": alpha, "context": unit.context}, t_ms=t_ms,
+            at={"alpha": alpha}, t_ms=t_ms,
         )
         for unit, problem, hit in zip(units, problems, right, strict=True)
     ]  # fmt: skip
@@ -154,7 +155,7 @@ def measure_mix(
                 Sample(
                     arm="mix", seed=units[0].seed, unit=f"{units[0].id}-{name}", input=NO_INPUT,
                     measure=f"mix_error_{name}", score=error,
-                    at={"alpha": alpha, "context": units[0].context},
+                    at={"alpha": alpha},
                 )
             )  # fmt: skip
     return Entry(tuple(rows))
