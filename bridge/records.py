@@ -7,6 +7,7 @@ fields; the others ignore what a newer minor version adds. Shapes: `bridge/schem
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from bridge.errors import ManifestError, RefusedError
 PROTOCOL = 1
 MAX_REQUEST_BYTES = 64 * 1024
 MAX_RECORD_BYTES = 256 * 1024
+_REMEMBERED_BYTES = 16 * 1024
 
 R = TypeVar("R")
 
@@ -320,15 +322,27 @@ def parse(kind: str, data: bytes, *, where: str = "") -> Any:
         ManifestError: not JSON, not this schema, or out of bounds; each fault at its path.
         VersionSkewError: written by a newer protocol major.
     """
+    # a chain is read again at each of its steps, and its records never change
+    return (
+        _parse_again(kind, data, where)
+        if len(data) < _REMEMBERED_BYTES
+        else _parse(kind, data, where)
+    )
+
+
+def _parse(kind: str, data: bytes, where: str) -> Any:
     limit = MAX_REQUEST_BYTES if kind == "request" else MAX_RECORD_BYTES
     value = canonical.decode(data, where=where or kind, max_bytes=limit)
     return from_json(kind, value, where=where)
 
 
+_parse_again = functools.lru_cache(maxsize=2048)(_parse)
+
+
 def from_json(kind: str, value: object, *, where: str = "") -> Any:
     """A wire record from JSON data; raises as `parse`."""
     _check_version(kind, value, where or kind)
-    schema.check(value, schema.load("bridge", kind), where=where or kind)
+    schema.check_published(value, "bridge", kind, where=where or kind)
     return _build(KINDS[kind], cast("dict[str, Any]", value))
 
 
@@ -380,13 +394,18 @@ def _plain(value: Any) -> Any:
 
 
 def _build(record: type[R], data: dict[str, Any]) -> R:
-    hints = typing.get_type_hints(record)
+    hints = _hints(cast("Any", record))
     values = {
         item.name: _convert(hints[item.name], data[item.name])
         for item in dataclasses.fields(cast("Any", record))
         if item.name in data
     }
     return record(**values)
+
+
+@functools.cache
+def _hints(record: Any) -> dict[str, Any]:
+    return typing.get_type_hints(record)
 
 
 def _convert(hint: Any, value: Any) -> Any:

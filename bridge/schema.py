@@ -36,7 +36,17 @@ def check(value: object, schema: dict[str, Any], *, where: str, remedy: str = ""
     Raises:
         ManifestError: `problems` holds one `path: message` for each fault (at most 20).
     """
-    validator = _validator(json.dumps(schema, sort_keys=True))
+    _check(value, _validator(json.dumps(schema, sort_keys=True)), where, remedy)
+
+
+def check_published(
+    value: object, package: str, name: str, *, where: str, remedy: str = ""
+) -> None:
+    """Validate `value` against a published schema, read and compiled once; raises as `check`."""
+    _check(value, _published(package, name), where, remedy)
+
+
+def _check(value: object, validator: Any, where: str, remedy: str) -> None:
     errors = sorted(validator.iter_errors(value), key=lambda error: str(error.json_path))
     if not errors:
         return
@@ -51,6 +61,11 @@ def load(package: str, name: str) -> dict[str, Any]:
     text = resources.files(package).joinpath("schemas", f"{name}.schema.json").read_text("utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema
+
+
+@functools.cache
+def _published(package: str, name: str) -> Any:
+    return _validator(json.dumps(load(package, name), sort_keys=True))
 
 
 @functools.cache

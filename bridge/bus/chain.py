@@ -126,17 +126,27 @@ def read_chain(
     Raises:
         BusError: from `read_blob`: nothing can be said of the chain now.
     """
-    chain = Chain(ref, job, commits[-1].oid, files={})
-    parent: str | None = None
+    empty = Chain(ref, job, "", files={})
+    return continue_chain(empty, commits, read_blob, bus_id=bus_id)
+
+
+def continue_chain(
+    chain: Chain,
+    commits: Sequence[Commit],
+    read_blob: Callable[[str], bytes],
+    *,
+    bus_id: str | None,
+) -> Chain:
+    """`chain` with the commits that came since its tip, oldest first; else as `read_chain`."""
     for commit in commits:
         try:
-            chain = replace(_extend(chain, commit, parent, read_blob, bus_id), fault=None)
+            grown = _extend(chain, commit, chain.tip or None, read_blob, bus_id)
+            chain = replace(grown, tip=commit.oid, fault=None)
         except BusError:
             raise
         except KakeyaError as error:
             # the holder writes over a foreign commit, so later ones may count again
-            chain = replace(chain, fault=f"{commit.oid[:12]}: {error}")
-        parent = commit.oid
+            chain = replace(chain, tip=commit.oid, fault=f"{commit.oid[:12]}: {error}")
     return chain
 
 

@@ -43,22 +43,29 @@ class History:
             raise IntegrityError(f"{oid} is a {kind}, expected a {wanted}")
         return data
 
-    def walk(self, tip: str) -> list[Commit]:
+    def walk(self, tip: str, known: str | None = None) -> tuple[list[Commit], bool]:
         """The chain that ends at `tip`, oldest commit first.
+
+        Args:
+            tip: its newest commit.
+            known: a commit whose chain was walked before; what comes after it is enough.
+
+        Returns:
+            The commits, and whether they follow on `known` rather than begin the chain.
 
         Raises:
             IntegrityError: the ref points at no commit, or the chain is too long to read.
         """
         commits: list[Commit] = []
         oid: str | None = tip
-        while oid is not None:
+        while oid is not None and oid != known:
             if len(commits) >= MAX_COMMITS:
                 raise IntegrityError(f"the chain has more than {MAX_COMMITS} commits")
             tree, parents, message = parse_commit(self.commit_or_tree(oid, "commit"))
             last = not parents or self._begins(message, parents[0])
             commits.append(self._judge_tree(oid, parents, message, tree, is_first=last))
             oid = None if last else parents[0]
-        return commits[::-1]
+        return commits[::-1], known is not None and oid == known
 
     def _begins(self, message: str, parent: str) -> bool:
         """Whether a request is the child of a branch (Actions), and the chain begins with it.

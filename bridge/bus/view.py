@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bridge import records
 from bridge.bus.cache import Cache
-from bridge.bus.chain import Chain, read_chain
+from bridge.bus.chain import Chain, continue_chain
 from bridge.bus.history import History
 from bridge.bus.profile import Profile
 from bridge.bus.refs import JobRef, Refs
@@ -51,6 +51,7 @@ class BusView:
         self._cache = Cache(cache, timeout_s=profile.network_timeout_s)
         self._identity: BusIdentity | None = None
         self._history = History(self._cache)
+        self._chains: dict[str, Chain] = {}
         self._loaded: dict[str, tuple[str | None, Git]] = {}
 
     def close(self) -> None:
@@ -102,8 +103,7 @@ class BusView:
         bus_id = self.identity().id
 
         def work() -> Chain:
-            commits = self._history.walk(self._fetch(ref, object_filter))
-            return read_chain(ref, job, commits, self._history.blob, bus_id=bus_id)
+            return self._read(ref, job, self._fetch(ref, object_filter), bus_id)
 
         return self._cache.work(work)
 
@@ -133,11 +133,21 @@ class BusView:
         if tip is None or job is None:
             return []
         try:
-            return [
-                read_chain(ref, job, self._history.walk(tip), self._history.blob, bus_id=bus_id)
-            ]
+            return [self._read(ref, job, tip, bus_id)]
         except IntegrityError:
             return []
+
+    def _read(self, ref: str, job: JobRef, tip: str, bus_id: str) -> Chain:
+        """The chain at a tip that is here; only what came since the last look is read."""
+        known = self._chains.get(ref)
+        commits, follows = self._history.walk(tip, known.tip if known else None)
+        chain = known if known is not None and follows else Chain(ref, job, "", files={})
+        chain = continue_chain(chain, commits, self._history.blob, bus_id=bus_id)
+        self._chains.pop(ref, None)
+        self._chains[ref] = chain
+        if len(self._chains) > _REMEMBERED:
+            del self._chains[next(iter(self._chains))]
+        return chain
 
     def _try_load(self, ref: str) -> Iterable[Chain]:
         try:

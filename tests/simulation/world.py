@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bridge import records
-from bridge.bus.chain import Chain, Commit, Link, read_chain
+from bridge.bus.chain import Chain, Commit, Link, continue_chain
 from bridge.bus.profile import Profile
 from bridge.bus.refs import Refs
 from bridge.bus.remote import Outcome, Update
@@ -32,6 +32,7 @@ class World:
     objects: dict[str, GitObject] = field(default_factory=dict)
     transitions: Counter[tuple[State | None, Event]] = field(default_factory=Counter)
     links: dict[str, tuple[Link, ...]] = field(default_factory=dict)
+    chains: dict[str, Chain] = field(default_factory=dict)
     names: Refs = field(default_factory=Refs)
     broken: list[str] = field(default_factory=list)
 
@@ -90,11 +91,15 @@ class World:
             raise BusError("the ref is gone", where=ref)
         commits: list[Commit] = []
         oid: str | None = tip
-        while oid is not None:
+        while oid is not None and oid not in self.chains:
             tree, parents, message = parse_commit(self.objects[oid].data)
             commits.append(Commit(oid, parents, message, self.files(tree)))
             oid = parents[0] if parents else None
-        return read_chain(ref, job, commits[::-1], self.blob, bus_id=BUS_ID)
+        chain = self.chains[oid] if oid else Chain(ref, job, "", files={})
+        for commit in reversed(commits):
+            chain = continue_chain(chain, [commit], self.blob, bus_id=BUS_ID)
+            self.chains[chain.tip] = chain
+        return chain
 
     def blob(self, oid: str) -> bytes:
         """The content of a blob."""
