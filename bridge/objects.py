@@ -26,10 +26,14 @@ class GitObject:
     data: bytes
 
     @property
+    def header(self) -> bytes:
+        """What git puts before the content, to name it and to store it."""
+        return f"{self.kind} {len(self.data)}".encode() + b"\0"
+
+    @property
     def oid(self) -> str:
         """The object's SHA-1 id."""
-        header = f"{self.kind} {len(self.data)}".encode() + b"\0"
-        return hashlib.sha1(header + self.data, usedforsecurity=False).hexdigest()
+        return hashlib.sha1(self.header + self.data, usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from bridge.git.answers import (
     remedy,
 )
 from bridge.git.repository import Repository
-from bridge.git.settings import CACHE_CONFIG, CACHE_REMOTE, check_url
+from bridge.git.settings import CACHE_CONFIG, CACHE_REMOTE, check_url, load_library
 
 _MARKER = "kakeya-cache"
 
@@ -47,9 +47,7 @@ class Git(Repository):
             except (UsageError, configparser.Error, OSError, ValueError):
                 pass
         shutil.rmtree(path, ignore_errors=True)
-        _init_bare(path, CACHE_CONFIG)
-        text = f"a disposable cache; safe to delete\n{secrets.token_hex(8)}\n"
-        (path / _MARKER).write_text(text, "utf-8")
+        _lay_out(path)
         return cls(path, timeout_s=timeout_s, disposable=True)
 
     @classmethod
@@ -67,7 +65,12 @@ class Git(Repository):
             raise UsageError(
                 "holds other files", where=str(path), remedy="name a new or an empty folder"
             )
-        _init_bare(path, settings)
+        repo: Any = load_library().Repo.init(path, bare=True, mkdir=True)
+        with repo.config_writer() as config:
+            for name, value in settings:
+                section, _, option = name.rpartition(".")
+                config.set_value(section, option, value)
+        repo.close()
         return cls(path)
 
     @classmethod
@@ -199,15 +202,11 @@ class Git(Repository):
             yield
 
 
-def _init_bare(path: Path, settings: Iterable[tuple[str, str]]) -> None:
-    import git
-
-    path.mkdir(parents=True, exist_ok=True)
-    # no template: it could bring hooks
-    git.Git(path).execute(["git", "init", "--quiet", "--bare", "--template=", "."])
-    repo: Any = git.Repo(path)
-    with repo.config_writer() as config:
-        for name, value in settings:
-            section, _, option = name.rpartition(".")
-            config.set_value(section, option, value)
-    repo.close()
+def _lay_out(path: Path) -> None:
+    """An empty bare repository, by hand: git init would obey the caller's variables."""
+    for folder in ("objects/info", "objects/pack", "refs/heads"):
+        (path / folder).mkdir(parents=True)
+    (path / "HEAD").write_text("ref: refs/heads/main\n", "ascii")
+    (path / "config").write_text(CACHE_CONFIG, "ascii")
+    text = f"a disposable cache; safe to delete\n{secrets.token_hex(8)}\n"
+    (path / _MARKER).write_text(text, "utf-8")  # last: what has it is whole

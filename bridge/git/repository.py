@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Sequence
+import secrets
+import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bridge.canonical import is_oid, printable
-from bridge.errors import CacheError, IntegrityError, KakeyaError, MissingPartError, UsageError
+from bridge.errors import CacheError, IntegrityError, KakeyaError, UsageError
 from bridge.git.answers import explain
-from bridge.git.settings import ENVIRONMENT
+from bridge.git.settings import ENVIRONMENT, load_library
 from bridge.objects import GitObject, is_plain_path
 
 _LOCAL_TIMEOUT_S = 60.0
@@ -37,8 +38,7 @@ class Repository:
     """
 
     def __init__(self, path: Path, *, timeout_s: float = 120.0, disposable: bool = False) -> None:
-        import git
-
+        git = load_library()
         try:
             self._repo: Any = git.Repo(path, search_parent_directories=False)
         except (git.InvalidGitRepositoryError, git.NoSuchPathError) as error:
@@ -55,6 +55,7 @@ class Repository:
             environment |= {
                 "GIT_DIR": str(self.path),
                 "GIT_OBJECT_DIRECTORY": str(self.path / "objects"),
+                "GIT_NAMESPACE": "",
             }
         self._repo.git.update_environment(**environment)
 
@@ -65,21 +66,17 @@ class Repository:
     # -- objects ---------------------------------------------------------------------------
 
     def store(self, objects: Iterable[GitObject]) -> None:
-        """Write objects into the repository.
+        """Write objects into the repository, as git does it, and without a process for each.
 
         Raises:
             CacheError, IntegrityError: the disk is full, or the folder is gone.
         """
-        from gitdb import IStream
-
+        folder = Path(self._repo.common_dir) / "objects"
         for item in objects:
-            stream = IStream(item.kind, len(item.data), io.BytesIO(item.data))
             try:
-                stored = self._repo.odb.store(stream).binsha.hex()
+                _write_loose(folder, item)
             except OSError as error:
                 raise self._fault(f"object {item.oid} cannot be written: {error}") from error
-            if stored != item.oid:
-                raise IntegrityError(f"git stored {item.kind} {item.oid} as {stored}")
 
     def read(self, oid: str) -> tuple[str, bytes]:
         """The kind and the content of an object that is here.
@@ -230,23 +227,29 @@ class Repository:
     def _call(
         self, verb: str, *arguments: str, timeout_s: float = _LOCAL_TIMEOUT_S
     ) -> tuple[int, str, str]:
-        return self._execute([verb, *arguments], timeout_s)
-
-    def _execute(self, arguments: Sequence[str], timeout_s: float) -> tuple[int, str, str]:
-        import git
-
-        try:
-            status, out, err = self._repo.git.execute(
-                [self._repo.git.GIT_PYTHON_GIT_EXECUTABLE, *arguments],
-                with_extended_output=True,
-                with_exceptions=False,
-                strip_newline_in_stdout=False,
-                kill_after_timeout=timeout_s,
-            )
-        except git.GitCommandNotFound as error:
-            raise MissingPartError(
-                "git is not installed", where="PATH", remedy="install git 2.39 or newer"
-            ) from error
+        status, out, err = self._repo.git.execute(
+            [self._repo.git.GIT_PYTHON_GIT_EXECUTABLE, verb, *arguments],
+            with_extended_output=True,
+            with_exceptions=False,
+            strip_newline_in_stdout=False,
+            kill_after_timeout=timeout_s,
+        )
         if status < 0 and str(err).startswith("Timeout: the command"):
             err = f"fatal: no answer within {timeout_s:g} s"
         return int(status), str(out), str(err)
+
+
+def _write_loose(folder: Path, item: GitObject) -> None:
+    oid = item.oid
+    target = folder / oid[:2] / oid[2:]
+    if target.exists():
+        return
+    target.parent.mkdir(exist_ok=True)
+    temporary = target.with_name(f"tmp_obj_{secrets.token_hex(8)}")  # a name that git cleans up
+    try:
+        temporary.write_bytes(zlib.compress(item.header + item.data, level=1))
+        temporary.chmod(0o444)
+        temporary.replace(target)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

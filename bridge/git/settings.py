@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from typing import Any
 
 from bridge.errors import MissingPartError, UsageError
 
@@ -21,21 +22,46 @@ CACHE_REMOTE = "bus"
 
 # Objects are not checked as they come in: one malformed commit of a stranger would fail the poll
 # of every job. Nothing of them is checked out; what is read is judged by our own parsers.
-CACHE_CONFIG = (
-    ("gc.auto", "0"),
-    ("maintenance.auto", "false"),
-    ("fetch.negotiationAlgorithm", "noop"),
-    ("fetch.fsckObjects", "false"),
-    ("fetch.writeCommitGraph", "false"),
-    ("protocol.version", "2"),
-    ("protocol.ext.allow", "never"),
-    ("core.logAllRefUpdates", "false"),
-    ("core.hooksPath", os.devnull),
-    ("push.negotiate", "false"),
-    ("push.followTags", "false"),
-    ("push.gpgSign", "false"),
-    ("advice.detachedHead", "false"),
-)
+CACHE_CONFIG = """\
+[core]
+\trepositoryFormatVersion = 0
+\tbare = true
+\tlogAllRefUpdates = false
+\thooksPath = /dev/null
+[protocol]
+\tversion = 2
+[protocol "ext"]
+\tallow = never
+[fetch]
+\tfsckObjects = false
+\tnegotiationAlgorithm = noop
+\twriteCommitGraph = false
+[push]
+\tnegotiate = false
+\tfollowTags = false
+\tgpgSign = false
+[gc]
+\tauto = 0
+[maintenance]
+\tauto = false
+[advice]
+\tdetachedHead = false
+"""
+
+
+def load_library() -> Any:
+    """GitPython, which cannot even be imported where there is no git.
+
+    Raises:
+        MissingPartError: there is no git on the PATH.
+    """
+    if shutil.which("git") is None:
+        raise MissingPartError(
+            "git is not installed", where="PATH", remedy="install git 2.39 or newer"
+        )
+    import git
+
+    return git
 
 
 def git_version() -> tuple[int, ...]:
@@ -44,11 +70,7 @@ def git_version() -> tuple[int, ...]:
     Raises:
         MissingPartError: there is none.
     """
-    if shutil.which("git") is None:  # GitPython cannot even be imported then
-        raise MissingPartError("git is not installed", where="PATH", remedy="install git")
-    import git
-
-    return tuple(git.Git().version_info)
+    return tuple(load_library().Git().version_info)
 
 
 def scrub_environment() -> None:
