@@ -19,6 +19,10 @@ from bridge.records import BusIdentity, Heartbeat
 from bridge.states import TERMINAL_STATES, Event, State
 
 BUS_ID = "01K00000000000000000000000"
+FASTEST = 1.25
+"""How much faster than true time a machine's monotonic clock may run here."""
+SLACK_S = 2.0
+"""A beat that lists no claim yet, or not any more, is a sign of life of its runner alone."""
 
 
 @dataclass
@@ -35,6 +39,9 @@ class World:
     chains: dict[str, Chain] = field(default_factory=dict)
     names: Refs = field(default_factory=Refs)
     broken: list[str] = field(default_factory=list)
+    held: dict[str, Chain] = field(default_factory=dict)
+    now_s: float = 0.0
+    alive_s: dict[str, float] = field(default_factory=dict)
 
     def put(self, update: Update, *, leased: bool = True) -> bool:
         """Swap one ref; False where it does not stand at the old value."""
@@ -47,6 +54,7 @@ class World:
         for item in update.new.objects:
             self.objects[item.oid] = item
         self.refs[update.ref] = update.new.oid
+        self.alive_s[update.ref] = self.now_s
         self._watch(update.ref)
         return True
 
@@ -54,8 +62,11 @@ class World:
         """Hold every move of a job against the invariants."""
         if self.names.parse_job(ref) is None:
             return
+        held = self.held.get(ref)
         chain = self.load(ref)
+        self.held[ref] = chain
         before = self.links.get(ref, ())
+        self._watch_reaping(held, chain)
         if chain.links[: len(before)] != before:
             self.broken.append(f"{ref}: history was rewritten")
         if chain.fault is not None:
@@ -68,6 +79,17 @@ class World:
             if index >= len(before):
                 self.transitions[(state, link.event)] += 1
             state = _after(state, link.event)
+
+    def _watch_reaping(self, held: Chain | None, chain: Chain) -> None:
+        """Nobody takes a claim from a runner that beat within its lease."""
+        if held is None or held.claim is None or chain.claim is not None or chain.ended:
+            return
+        last = chain.links[-1].subject
+        beat_s = self.alive_s.get(self.names.heartbeat(held.claim.runner), 0.0)
+        silent_s = self.now_s - beat_s
+        by_other = not last.endswith(f"by {held.claim.runner}")
+        if by_other and silent_s < held.claim.lease_s / FASTEST - SLACK_S:
+            self.broken.append(f"{chain.ref}: reaped {silent_s:.1f} s after a beat: {last}")
 
     def tip(self, ref: str) -> RefTip | None:
         """Where a ref stands."""
