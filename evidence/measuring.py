@@ -90,15 +90,27 @@ def _reduce(spec: MetricSpec, arm: str | None, at: Coordinates, rows: list[Sampl
     if spec.reducer == "proportion":
         return _reduce_proportion(spec, arm, at, rows)
     kept = [row for row in rows if row.score is not None]
+    values = tuple(row.score for row in kept if row.score is not None)
     return Metric(
         spec.name, arm, at, spec.unit,
         stat=spec.reducer,
-        values=tuple(row.score for row in kept if row.score is not None),
+        values=values,
         keys=_keys(kept),
         clusters=_clusters(spec, kept),
         missing=not kept,
         errors=len(rows) - len(kept),
+        fault=_fault_of(spec.reducer, values),
     )  # fmt: skip
+
+
+def _fault_of(reducer: str, values: Sequence[Fraction]) -> str:
+    """Why the reducer cannot take these scores, "" where it can."""
+    try:
+        if values:
+            REDUCERS[reducer](values)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _reduce_proportion(

@@ -93,6 +93,8 @@ def assemble(material: Material) -> Assembled:
     registered = [one.gate for one in spec.predictions if one.gate is not None]
     judged = judge_gates((*spec.gates, *registered), view, bases)
     derived = _derive(material, spec, selection, metrics, judged)
+    cases = {name: (case["verdict"], case["gate"]) for name, case in derived["cases"].items()}
+    view = replace(view, cases=cases)
     record = _bind(material, spec, seeds, view, derived)
     return Assembled(record, spec, metrics, selection, judged, view)
 

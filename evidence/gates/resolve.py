@@ -82,10 +82,11 @@ class Leaf:
         metric = self.metrics[0]
         if len(self.metrics) == 1 and metric.is_proportion and self.term.stat in ("count", "sum"):
             return Fraction((metric.n if self.term.stat == "count" else metric.k) or 0)
-        numbers: list[Fraction] = []
-        for one in self.metrics:
-            numbers.extend(one.values if one.values and not one.is_proportion else [number_of(one)])
         try:
+            numbers: list[Fraction] = []
+            for one in self.metrics:
+                scores = one.values if one.values and not one.is_proportion else (number_of(one),)
+                numbers.extend(scores)
             return REDUCERS[self.stat](numbers)
         except ValueError as error:
             raise UnreadError(Verdict.ERROR, f"{self.label()}: {error}") from error

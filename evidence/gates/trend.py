@@ -30,7 +30,10 @@ def judge_trend(rule: Trend, scope: Scope, decide: Decide) -> tuple[Verdict, str
         raise UnreadError(Verdict.ERROR, "; ".join(faults))
     if any(metric.missing for metric in metrics):
         raise UnreadError(Verdict.MISSING, f"{rule.series.name}: a point has no samples")
-    points = _points(rule, metrics)
+    try:
+        points = _points(rule, metrics)
+    except ValueError as error:
+        raise UnreadError(Verdict.ERROR, f"{rule.series.name}: {error}") from error
     if len(points) < 2:
         raise UnreadError(Verdict.MISSING, f"{rule.series.name}: a trend needs two points")
     sign = 1 if rule.direction == "up" else -1

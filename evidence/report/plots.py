@@ -80,7 +80,11 @@ def _dots(assembled: Assembled, spec: PlotSpec) -> Iterator[Plot | None]:
 
 
 def _paired(assembled: Assembled, spec: PlotSpec) -> Iterator[Plot | None]:
-    found = [metric for metric in assembled.metrics if metric.name == spec.metric and metric.arm]
+    found = [
+        metric
+        for metric in assembled.metrics
+        if metric.name == spec.metric and metric.arm and not metric.fault
+    ]
     for one in found[:1]:
         for two in found[1:]:
             if two.at == one.at:

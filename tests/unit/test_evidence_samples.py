@@ -134,3 +134,9 @@ def test_metrics_are_the_counts_of_the_rows() -> None:
             and all(dict(one.at)[name] == place for name, place in metric.at)
         ]
         assert number_of(metric) == Fraction(sum(map(int, scores)), len(scores))  # type: ignore[arg-type]
+
+
+def test_scores_that_a_reducer_cannot_take_are_a_fault_and_no_crash() -> None:
+    samples = read_samples(lines(row(measure="tok_s", score=0)))
+    found = {metric.name: metric for metric in build_metrics(parse_spec(spec()), samples)}
+    assert "positive" in found["speed"].fault
