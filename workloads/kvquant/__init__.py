@@ -18,6 +18,7 @@ from workloads.kvquant.storage import StoredAttention
 from workloads.shared.context import Context
 from workloads.shared.decoding import decode_greedy
 from workloads.shared.journal import Entry
+from workloads.shared.pace import Pace
 from workloads.shared.samples import Sample
 from workloads.shared.tasks import Unit
 from workloads.shared.verifiers import Verifier, load_verifier
@@ -28,8 +29,10 @@ __all__ = ["Config", "run"]
 def run(config: Config, context: Context) -> None:
     """Run the grid; inputs `weights` and `essays`, or none for a model that is trained here."""
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    pace = Pace(context)
     verifier = load_verifier(
         context,
+        pace,
         scale=config.scale,
         seed=config.verifier_seed,
         device=config.device,
@@ -44,11 +47,12 @@ def run(config: Config, context: Context) -> None:
         for group in _group(config, length, seed)
         for arm in config.arms
     ]
-    for step, (arm, units) in enumerate(batches, start=1):
+    pace.expect(len(batches))
+    for arm, units in batches:
         key = f"{arm} {units[0].id} {units[-1].id}"
         if not context.resume(key):
             context.commit(key, _measure(verifier, arm, units))
-        context.progress(step, len(batches), f"{arm} at {units[0].context} tokens")
+        pace.advance(f"{arm} at {units[0].context} tokens")
 
 
 def _group(config: Config, length: int, seed: int) -> list[list[Unit]]:

@@ -22,6 +22,7 @@ from workloads.restoration.subjects import Fitted, Subject, load_subject, make_p
 from workloads.restoration.targets import Targets
 from workloads.shared.context import Context
 from workloads.shared.journal import Entry
+from workloads.shared.pace import Pace
 from workloads.shared.tasks import make_texts
 
 __all__ = ["Config", "run"]
@@ -37,20 +38,22 @@ def run(config: Config, context: Context) -> None:
     or `projection` where the config says given.
     """
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
-    context.progress(0, None, "making the verifier")
-    subject = load_subject(config, context)
+    pace = Pace(context, len(config.seeds) * len(config.losses) * config.steps)
+    pace.advance("making the verifier", 0)
+    subject = load_subject(config, context, pace)
+    pace.expect(measuring.count_steps(config, subject))
     _state_facts(context, subject)
     for seed in config.seeds:
         batches = _observe(config, subject, seed, config.batches)
         held_out = _observe(config, subject, HELD_OUT_SEED + seed, HELD_OUT)
         first: Fitted | None = None
         for loss in config.losses:
-            fitted = make_projection(config, context, subject, batches, loss=loss, seed=seed)
+            fitted = make_projection(config, context, pace, subject, batches, loss=loss, seed=seed)
             _commit_fit(config, context, subject, fitted, held_out, loss=loss, seed=seed)
             first = first or fitted
         assert first is not None, "the config names a loss"
-        _measure_arms(config, context, subject, first, seed)
-        _measure_mixes(config, context, subject, first, seed)
+        _measure_arms(config, context, pace, subject, first, seed)
+        _measure_mixes(config, context, pace, subject, first, seed)
 
 
 def _state_facts(context: Context, subject: Subject) -> None:
@@ -119,7 +122,7 @@ def _commit_fit(
 
 
 def _measure_arms(
-    config: Config, context: Context, subject: Subject, fitted: Fitted, seed: int
+    config: Config, context: Context, pace: Pace, subject: Subject, fitted: Fitted, seed: int
 ) -> None:
     for length in config.contexts:
         units = measuring.list_units(config, length, seed)
@@ -130,11 +133,11 @@ def _measure_arms(
                 if not context.resume(key):
                     entry = measuring.measure_arm(config, subject, fitted, arm, group)
                     context.commit(key, entry)
-                context.progress(start + len(group), len(units), f"{arm} at {length}, seed {seed}")
+                pace.advance(f"{arm} at {length}, seed {seed}")
 
 
 def _measure_mixes(
-    config: Config, context: Context, subject: Subject, fitted: Fitted, seed: int
+    config: Config, context: Context, pace: Pace, subject: Subject, fitted: Fitted, seed: int
 ) -> None:
     units = measuring.list_units(config, min(config.contexts), seed)
     for alpha in config.alphas:
@@ -143,4 +146,4 @@ def _measure_mixes(
             key = f"mix {alpha} {group[0].id} {group[-1].id}"
             if not context.resume(key):
                 context.commit(key, measuring.measure_mix(config, subject, fitted, alpha, group))
-        context.progress(1, len(config.alphas), f"mix {alpha:g}, seed {seed}")
+            pace.advance(f"mix {alpha:g}, seed {seed}")

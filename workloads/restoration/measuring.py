@@ -35,6 +35,13 @@ def list_arms(config: Config, subject: Subject) -> list[ArmName]:
     return [arm for arm in config.arms if mixed or not ARMS[arm].hybrid]
 
 
+def count_steps(config: Config, subject: Subject) -> int:
+    """How many batches of problems all arms and mixes come to."""
+    batches = -(-config.samples // config.eval_rows)
+    cells = len(config.contexts) * len(list_arms(config, subject)) + len(config.alphas)
+    return len(config.seeds) * batches * cells
+
+
 def list_curve(history: Sequence[FitStep], *, loss: LossName, seed: int) -> list[Sample]:
     """The loss at every tenth step, averaged over those ten."""
     rows = []

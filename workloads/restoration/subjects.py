@@ -18,6 +18,7 @@ from workloads.restoration.sources import Drafter
 from workloads.restoration.targets import Targets, Teacher
 from workloads.shared import models
 from workloads.shared.context import Context
+from workloads.shared.pace import Pace
 from workloads.shared.tasks import Task
 from workloads.shared.tiny_models import build_tiny
 from workloads.shared.verifiers import load_verifier, save_tensors
@@ -33,10 +34,11 @@ class Subject:
     device: torch.device
 
 
-def load_subject(config: Config, context: Context) -> Subject:
+def load_subject(config: Config, context: Context, pace: Pace) -> Subject:
     """The verifier that the job gives, or one that is trained here."""
     found = load_verifier(
         context,
+        pace,
         scale=config.scale,
         seed=config.verifier_seed,
         device=config.device,
@@ -78,6 +80,7 @@ class Fitted:
 def make_projection(
     config: Config,
     context: Context,
+    pace: Pace,
     subject: Subject,
     batches: list[Targets],
     *,
@@ -90,11 +93,12 @@ def make_projection(
     weights = folder / "drafter.safetensors"
     if weights.exists():
         drafter.model.load_state_dict(load_file(weights), strict=False)
+        pace.expect(-config.steps)
         return Fitted(drafter, FThetaProjection.load(folder).to(subject.device), [])
     projection = _start(config, context, subject, drafter, batches, seed)
 
     def report(step: FitStep) -> None:
-        context.progress(step.step + 1, config.steps, f"f_theta {loss} s{seed} {step.loss:.3f}")
+        pace.advance(f"f_theta {loss} seed {seed}: {step.loss:.3f}")
 
     history = fit(
         subject.teacher, drafter, projection, batches,

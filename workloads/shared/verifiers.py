@@ -16,6 +16,7 @@ from workloads.shared.curriculum import CI_STAGES, STAGES, Step, train_on_needle
 from workloads.shared.journal import Entry
 from workloads.shared.models import Device, Dtype
 from workloads.shared.needles import Haystack
+from workloads.shared.pace import Pace
 from workloads.shared.samples import Sample
 from workloads.shared.tasks import EssayTask, SyntheticTask, Task
 from workloads.shared.tiny_models import build_tiny
@@ -41,6 +42,7 @@ class Verifier:
 
 def load_verifier(
     context: Context,
+    pace: Pace,
     *,
     scale: Scale,
     seed: int,
@@ -52,6 +54,7 @@ def load_verifier(
 
     Args:
         context: of the job; the trained model is kept in its checkpoint folder.
+        pace: counts the steps of training.
         scale: size of the model that is trained.
         seed: of its weights and training rows.
         device: where to compute.
@@ -64,14 +67,14 @@ def load_verifier(
         task: Task = EssayTask(language.tokenizer, haystack, new_tokens=new_tokens)
         return _freeze(language.model, task, language.device)
     chosen = models.choose_device(device)
-    return _freeze(_train(context, scale, seed, chosen), SyntheticTask(), chosen)
+    return _freeze(_train(context, pace, scale, seed, chosen), SyntheticTask(), chosen)
 
 
 def _freeze(model: Any, task: Task, device: torch.device) -> Verifier:
     return Verifier(model.eval().requires_grad_(False), task, device)
 
 
-def _train(context: Context, scale: Scale, seed: int, device: torch.device) -> Any:
+def _train(context: Context, pace: Pace, scale: Scale, seed: int, device: torch.device) -> Any:
     model = build_tiny("gemma4", seed=seed, **SCALES[scale]).to(device)
     path = context.checkpoint_dir / "verifier.safetensors"
     done = context.resume("verifier")
@@ -79,15 +82,17 @@ def _train(context: Context, scale: Scale, seed: int, device: torch.device) -> A
         model.load_state_dict(load_file(path), strict=False)  # tied weights are stored once
         return model
     stages = STAGES if scale == "tiny" else CI_STAGES
-    total = sum(stage.steps for stage in stages)
+    planned = sum(stage.steps for stage in stages)
+    pace.expect(planned)
     history: list[Step] = []
 
     def report(step: Step) -> None:
         history.append(step)
-        context.progress(len(history), total, f"verifier {step.stage} {step.accuracy:.2f}")
+        pace.advance(f"verifier {step.stage} {step.accuracy:.2f}")
 
     half = models.choose_dtype("auto", device) == torch.bfloat16
     train_on_needles(model, seed=seed, stages=stages, on_step=report, half_precision=half)
+    pace.expect(len(history) - planned)
     save_tensors(model.state_dict(), path)
     if not done:
         context.commit("verifier", Entry(tuple(_list_curve(seed, history)), _count(history)))

@@ -1,0 +1,235 @@
+"""The restoration workload whole: losses, fitting, both scales of models, every large preset."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("transformers")
+import torch
+import transformers
+
+from presets.binding import bind, render_config
+from presets.definition import parse_preset
+from tests import tiny_language
+from workloads.__main__ import main
+from workloads.restoration.drafters import truncate
+from workloads.restoration.fitting import fit, fit_ridge, judge
+from workloads.restoration.losses import LOSSES
+from workloads.restoration.projection import FThetaConfig, FThetaProjection
+from workloads.restoration.sources import Drafter
+from workloads.restoration.targets import Teacher
+from workloads.shared import job
+from workloads.shared.tiny_models import build_tiny
+
+PRESETS = Path(__file__).parents[2] / "presets"
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    torch.set_num_threads(1)
+    model = build_tiny("gemma4", seed=1, hidden=64, layers=4, period=2, window=24)
+    return Teacher(model.eval().requires_grad_(False))
+
+
+def observe(teacher, count=3, length=40):
+    generator = torch.Generator().manual_seed(9)
+    return [
+        teacher.observe(torch.randint(20, 320, (2, length), generator=generator))
+        for _ in range(count)
+    ]
+
+
+def own_truth(batch):
+    return dict(batch.raw)
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_a_loss_is_nothing_at_the_truth_and_something_beside_it(teacher, loss):
+    batch = observe(teacher, 1)[0]
+    truth = own_truth(batch)
+    assert float(LOSSES[loss](teacher, batch, truth)) == pytest.approx(0, abs=1e-5)
+    other = {layer: (keys.roll(1, 1), values.roll(1, 1)) for layer, (keys, values) in truth.items()}
+    assert float(LOSSES[loss](teacher, batch, other)) > 1e-3
+
+
+def test_distilling_attention_alone_cannot_see_the_scale(teacher):
+    """Gemma norms both K and V: ten times as long is the same attention."""
+    batch = observe(teacher, 1)[0]
+    longer = {layer: (10 * keys, 10 * values) for layer, (keys, values) in batch.raw.items()}
+    assert float(LOSSES["attn_distill"](teacher, batch, longer)) == pytest.approx(0, abs=1e-3)
+    for loss in ("mse", "cos_mag", "combined", "attn_distill_hybrid"):
+        assert float(LOSSES[loss](teacher, batch, longer)) > 0.1
+
+
+@pytest.mark.parametrize("family", ["gemma3", "qwen3", "llama", "gemma4"])
+def test_attention_over_the_true_entries_is_the_models_own(family):
+    shared = {"shared_layers": 2, "layers": 4, "period": 2} if family == "gemma4" else {"layers": 3}
+    model = build_tiny(family, seed=2, hidden=64, kv_heads=2, window=8, **shared)
+    own = Teacher(model.eval().requires_grad_(False))
+    batch = observe(own, 1)[0]
+    outputs = own.attend(batch, own_truth(batch))
+    assert set(outputs) == set(range(len(own.layers)))
+    for layer, output in outputs.items():
+        torch.testing.assert_close(output, batch.outputs[layer], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_fitting_lowers_every_loss_and_trains_the_drafter_only_if_asked(teacher, loss):
+    batches = observe(teacher)
+    widths = {layer.index: layer.width for layer in teacher.owners}
+    for aligned in (False, True):
+        small = build_tiny("qwen3", seed=3, hidden=32, layers=2, period=9, window=16)
+        before = [one.clone() for one in small.parameters()]
+        drafter = Drafter(small)
+        projection = FThetaProjection(FThetaConfig(drafter.features, 16, widths), seed=1)
+        history = fit(
+            teacher, drafter, projection, batches,
+            loss=loss, steps=30, rate=1e-2, seed=0, aligned=aligned,
+        )  # fmt: skip
+        assert sum(one.loss for one in history[-5:]) < sum(one.loss for one in history[:5])
+        moved = any(
+            not torch.equal(left, right)
+            for left, right in zip(before, small.parameters(), strict=True)
+        )
+        assert moved is aligned
+
+
+def test_fitting_is_the_same_for_the_same_seed(teacher):
+    batches = observe(teacher)
+    widths = {layer.index: layer.width for layer in teacher.owners}
+    losses = []
+    for _ in range(2):
+        drafter = Drafter(build_tiny("qwen3", seed=3, hidden=32, layers=2, period=9, window=16))
+        projection = FThetaProjection(FThetaConfig(drafter.features, 8, widths), seed=1)
+        history = fit(
+            teacher, drafter, projection, batches,
+            loss="attn_distill_hybrid", steps=5, rate=1e-2, seed=0, aligned=True,
+        )  # fmt: skip
+        losses.append([one.loss for one in history])
+    assert losses[0] == losses[1]
+
+
+def test_the_closed_form_is_exact_where_the_drafter_is_the_verifier(teacher):
+    drafter = Drafter(truncate(teacher.model, len(teacher.layers)))
+    batches = observe(teacher, 6)
+    projection = fit_ridge(teacher, drafter, batches, rank=drafter.features)
+    errors = judge(teacher, drafter, projection, batches)
+    assert max(error for parts in errors.values() for error in parts.values()) < 1e-3
+
+
+def test_a_truncated_drafter_gives_the_first_layers_entries(teacher):
+    drafter = Drafter(truncate(teacher.model, 2))
+    batch = observe(teacher, 1)[0]
+    keys, values = drafter.read(batch.ids, torch.arange(40))
+    torch.testing.assert_close(keys, torch.cat([batch.raw[0][0], batch.raw[1][0]], -1))
+    torch.testing.assert_close(values, torch.cat([batch.raw[0][1], batch.raw[1][1]], -1))
+    assert len(teacher.model.get_decoder().layers) == 4, "the verifier keeps its layers"
+
+
+SHORT: dict[str, Any] = {"seeds": [0], "samples": 2, "steps": 4, "batches": 2, "rows": 2}
+
+
+def write_job(folder: Path, config: dict[str, Any], inputs: dict[str, str], name="out") -> Path:
+    document = {
+        "schema": job.SCHEMA,
+        "out": str(folder / name),
+        "checkpoint": str(folder / "checkpoint"),
+        "inputs": inputs,
+        "config": config,
+    }
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(document), "utf-8")
+    return path
+
+
+def read_rows(out: Path) -> list[dict[str, Any]]:
+    lines = (out / "samples.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) | {"t_ms": None} for line in lines]
+
+
+def save_gemma(folder: Path) -> Path:
+    """The classes and the shape of Gemma-4-26B-A4B (experts, K as V, 5:1), very small."""
+    torch.manual_seed(3)
+    config = transformers.Gemma4TextConfig(
+        vocab_size=600, hidden_size=32, intermediate_size=64, num_hidden_layers=6,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=8, global_head_dim=16,
+        num_global_key_value_heads=1, attention_k_eq_v=True, sliding_window=48,
+        max_position_embeddings=2048, hidden_size_per_layer_input=0, enable_moe_block=True,
+        num_experts=4, top_k_experts=2, moe_intermediate_size=16, pad_token_id=0,
+    )  # fmt: skip
+    transformers.Gemma4ForCausalLM(config).save_pretrained(folder)
+    tiny_language.make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def render(name: str, **params: Any) -> dict[str, Any]:
+    """The config that a preset hands to the job, with its inputs left to the caller."""
+    preset = parse_preset((PRESETS / f"{name}.yaml").read_bytes(), f"{name}.yaml")
+    return render_config(preset, bind(preset, params), {})
+
+
+@pytest.mark.parametrize("name", ["restoration-h200", "restoration-mac-m4"])
+def test_a_large_preset_runs_whole_on_a_small_checkpoint_of_the_same_classes(name, tmp_path):
+    config = render(
+        name, samples=1, steps=3, batches=2, rank=8, short=200, long=260, train_length=180,
+        dtype="float32",
+    ) | {"seeds": [0], "device": "cpu"}  # fmt: skip
+    inputs = {
+        "weights": str(save_gemma(tmp_path / "verifier")),
+        "drafter": str(tiny_language.write_model(tmp_path / "drafter")),
+        "essays": str(tiny_language.write_essays(tmp_path / "essays")),
+    }
+    path = write_job(tmp_path, config, inputs)
+    assert main(["restoration", "--job", str(path)]) == 0
+    rows = read_rows(tmp_path / "out")
+    recall = [row for row in rows if row["measure"] == "recall"]
+    assert {row["arm"] for row in recall} == set(config["arms"])
+    assert {row["at"]["context"] for row in recall} == {200, 260}
+    held = {row["arm"]: row["score"] for row in rows if row["measure"] == "longest_kv_bytes"}
+    assert held["sink_window"] < held["s5_nothing"] < held["s5"]
+    assert held["native"] < held["full"]
+    restored = {row["arm"]: row["score"] for row in rows if row["measure"] == "restored_positions"}
+    assert restored["projected"] > restored["s5"] > 0 == restored["full"]
+    facts = json.loads((tmp_path / "out" / "facts.json").read_text("utf-8"))
+    assert facts["verifier"] == "Gemma4ForCausalLM"
+    assert [layer["kind"] for layer in facts["layers"]].count("full_attention") == 1
+
+
+def test_the_small_preset_runs_on_a_small_llama(tmp_path):
+    config = render("restoration-small", samples=1, steps=2, rank=16) | {
+        "seeds": [0], "contexts": [200], "batches": 2, "length": 180, "drafter_layers": 1,
+        "exact_layers": [0], "device": "cpu",
+    }  # fmt: skip
+    inputs = {
+        "weights": str(tiny_language.write_model(tmp_path / "model")),
+        "essays": str(tiny_language.write_essays(tmp_path / "essays")),
+    }
+    assert main(["restoration", "--job", str(write_job(tmp_path, config, inputs))]) == 0
+    rows = read_rows(tmp_path / "out")
+    scores = {(row["arm"], row["unit"]): row["score"] for row in rows if row["measure"] == "recall"}
+    assert {arm for arm, _ in scores} == set(config["arms"])
+    assert all(
+        scores["identity", unit] == scores["full", unit] for arm, unit in scores if arm == "full"
+    )
+
+
+def test_a_resumed_run_writes_the_same_rows_and_trains_nothing_again(tmp_path):
+    config = render(
+        "restoration-tiny", samples=2, steps=4, scale="ci", short=64, middle=80, long=96
+    )
+    inputs: dict[str, str] = {
+        "weights": str(tiny_language.write_model(tmp_path / "model")),
+        "essays": str(tiny_language.write_essays(tmp_path / "essays")),
+    }
+    config |= SHORT | {"contexts": [160, 190], "length": 180, "device": "cpu", "alphas": [0, 1]}
+    assert main(["restoration", "--job", str(write_job(tmp_path, config, inputs))]) == 0
+    assert main(["restoration", "--job", str(write_job(tmp_path, config, inputs, "again"))]) == 0
+    assert read_rows(tmp_path / "again") == read_rows(tmp_path / "out")
+    facts = json.loads((tmp_path / "again" / "facts.json").read_text("utf-8"))
+    assert facts["counters"]["units_resumed"] > 5
+    saved = tmp_path / "again" / "artifacts" / "f_theta-attn_distill_hybrid-s0"
+    assert FThetaProjection.load(saved).config.rank == config["rank"]
