@@ -31,10 +31,17 @@ def _slurm(options: Options) -> Executor:
     return SlurmExecutor(**options)
 
 
+def _ssh(options: Options) -> Executor:
+    from executors.ssh import SshExecutor
+
+    return SshExecutor(**options)
+
+
 EXECUTORS: Mapping[str, Callable[[Options], Executor]] = {
     "local": _local,
     "pueue": _pueue,
     "slurm": _slurm,
+    "ssh": _ssh,
 }
 
 

@@ -56,7 +56,7 @@ class Handle:
             "schema": "kakeya.handle/1",
             "executor": self.executor,
             "job_dir": str(self.job_dir),
-            "system": dict(self.system),
+            "system": dict(sorted(self.system.items())),
         }
 
 

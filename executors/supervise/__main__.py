@@ -3,6 +3,9 @@
 Detaches and prints `supervisor.json` (number, start and mark of the process that holds the job);
 a second call prints the first one's and starts nothing. `--foreground` stays, for a scheduler
 that watches the process it started, and ends with the job's own exit code.
+
+For a caller on another machine: `--status JOB_DIR` prints what became of it, `--unpack ARCHIVE
+SHA256 TARGET` and `--pack FOLDER NAME ...` bring files in and out.
 """
 
 from __future__ import annotations

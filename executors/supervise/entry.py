@@ -12,14 +12,18 @@ from pathlib import Path
 from . import cgroup, processes
 from .files import create_once, encode, read_json, write_whole
 from .launch import ENDED, ERRORS, GROUP, LAUNCH, STARTED, Ending, Launch, launch_from_json
+from .status import look
 from .supervisor import Supervisor
+from .transfer import pack, unpack
 
 EXIT_USAGE = 2
 EXIT_STARTED_BEFORE = 75
 
 
 def main(arguments: list[str]) -> int:
-    """Run a job folder's launch; see the package's `__main__`."""
+    """Run a job folder's launch, or answer about one; see the package's `__main__`."""
+    if arguments[:1] and arguments[0] in _ANSWERS:
+        return _ANSWERS[arguments[0]](arguments[1:])
     foreground = arguments[:1] == ["--foreground"]
     folders = arguments[1:] if foreground else arguments
     if len(folders) != 1:
@@ -38,6 +42,32 @@ def main(arguments: list[str]) -> int:
             return EXIT_STARTED_BEFORE
         return _exit_code(hold(launch, mark))
     return _detach(launch)
+
+
+def _tell_status(arguments: list[str]) -> int:
+    state, ending = look(Path(arguments[0]))
+    said = {"state": state, "ending": None if ending is None else ending.as_json()}
+    sys.stdout.write(encode(said).decode())
+    return 0
+
+
+def _unpack(arguments: list[str]) -> int:
+    archive, digest, target = arguments
+    try:
+        unpack(Path(archive), digest, Path(target))
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def _pack(arguments: list[str]) -> int:
+    folder, *names = arguments
+    pack(Path(folder), names, sys.stdout.buffer)
+    return 0
+
+
+_ANSWERS = {"--status": _tell_status, "--unpack": _unpack, "--pack": _pack}
 
 
 def hold(launch: Launch, mark: str) -> Ending:

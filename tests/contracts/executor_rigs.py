@@ -14,13 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-from servers import pueued
-from servers import slurm as slurm_server
-from waiting import until
-
 from executors import make_executor
 from executors.contract import (
+    OUT,
     Ending,
     Executor,
     Handle,
@@ -32,7 +28,10 @@ from executors.contract import (
 from executors.supervise import processes
 from executors.supervise.files import read_json
 from executors.supervise.launch import MARK, STARTED
-from tests.parts import is_required
+from tests.parts import require
+from tests.servers import openssh, pueued
+from tests.servers import slurm as slurm_server
+from tests.waiting import until
 
 WEIRD = "jöb 'one' \"two\"\nthree $HOME `id` \\ ;&|*"
 
@@ -162,8 +161,6 @@ def local() -> Iterator[Rig]:
 @contextlib.contextmanager
 def pueue() -> Iterator[Rig]:
     """A pueue daemon of its own."""
-    part = pueued.missing()
-    require(not part, part, "cargo install pueue --locked")
     with job_root() as root, pueued.configured() as config, pueued.running(config):
         yield Rig("pueue", root, {"config": str(config), "parallel": "8"})
 
@@ -171,30 +168,36 @@ def pueue() -> Iterator[Rig]:
 @contextlib.contextmanager
 def slurm() -> Iterator[Rig]:
     """A Slurm cluster of one node."""
-    part = slurm_server.missing()
-    require(not part, part, "apt install slurm-wlm munge")
-    require(os.geteuid() == 0, "root for slurmd", "run the tests as root")
     with job_root() as root, slurm_server.running() as cluster:
         yield Rig("slurm", root, {"conf": str(cluster.conf)})
 
 
-def require(present: bool, part: str, remedy: str) -> None:
-    """Skip by name where a real part is missing; fail instead where all must be there."""
-    if present:
-        return
-    text = f"{part} is missing; get it: {remedy}"
-    if is_required(part):
-        pytest.fail(text)
-    pytest.skip(text)
+@contextlib.contextmanager
+def ssh() -> Iterator[Rig]:
+    """An ssh server on loopback; what it is given lies in a folder of its own."""
+    with job_root() as root, openssh.running() as server:
+        yield Rig("ssh", root, server.options(root / "fär 'side'") | {"keep": "yes"})
 
 
-RIGS: Mapping[str, Callable[[], contextlib.AbstractContextManager[Rig]]] = {
-    "local": local,
-    "pueue": pueue,
-    "slurm": slurm,
+RIGS: Mapping[str, tuple[Callable[[], contextlib.AbstractContextManager[Rig]], tuple[str, ...]]] = {
+    "local": (local, ()),
+    "pueue": (pueue, ("pueue", "pueued")),
+    "slurm": (slurm, ("slurmctld", "slurmd", "sbatch", "munged", "root")),
+    "ssh": (ssh, ("sshd", "ssh-keygen", "paramiko")),
 }
+"""Each executor's rig, and the real parts (`tests.parts`) that it is made of."""
+
+
+@contextlib.contextmanager
+def open_rig(name: str) -> Iterator[Rig]:
+    """The rig of an executor; skips or fails where a real part of it is missing."""
+    make, parts = RIGS[name]
+    for part in parts:
+        require(part)
+    with make() as rig:
+        yield rig
 
 
 def read_out(launch: Launch, name: str = "seen.json") -> object:
     """What a job wrote into its output folder as JSON."""
-    return json.loads((launch.out / name).read_text())
+    return json.loads((launch.home / OUT / name).read_text())

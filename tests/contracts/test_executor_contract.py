@@ -15,14 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from executor_rigs import RIGS, Rig, gone, pids_in, read_out, require
-from waiting import until
 
 from bridge.errors import ExecutorError
 from bridge.records import Exit
-from executors.contract import Limits, handle_from_json, launch_from_json
+from executors.contract import OUT, REPORT, Limits, handle_from_json, launch_from_json
 from executors.supervise.files import read_json
 from executors.supervise.launch import ENDED, STARTED
+from tests.contracts.executor_rigs import RIGS, Rig, gone, open_rig, pids_in, read_out
+from tests.parts import require
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,7 +55,7 @@ else:
 
 @pytest.fixture(params=list(RIGS), scope="module")
 def system(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    with RIGS[request.param]() as made:
+    with open_rig(request.param) as made:
         yield made
 
 
@@ -78,10 +79,10 @@ def test_a_job_runs_and_leaves_its_output_report_and_log(rig: Rig) -> None:
     assert rig.executor().poll(handle).exit == Exit(0, None, "exit")
     assert read_out(launch) == [["one", ""], str(launch.cwd)]
     assert rig.log(handle) == b"said\n"
-    imported = json.loads((launch.report / "imported.json").read_text())
+    imported = json.loads((launch.home / REPORT / "imported.json").read_text())
     assert list(imported["files"]) == ["program.py"]
     assert imported["foreign"] == {}
-    assert json.loads((launch.report / "environment.json").read_text())["executable"]
+    assert json.loads((launch.home / REPORT / "environment.json").read_text())["executable"]
     assert ending.duration_s > 0
     assert ending.peak_memory_mb > 1
     assert ending.output_bytes == len(b"said\n")
@@ -136,7 +137,7 @@ def test_a_job_may_tidy_up_before_it_ends(rig: Rig) -> None:
         limits=Limits(wall_s=1, grace_s=60),
     )
     assert (ending.reason, ending.code) == ("timeout", 0)
-    assert (launch.out / "tidied").exists()
+    assert (launch.home / OUT / "tidied").exists()
 
 
 def test_cancel_reaches_grandchildren_in_sessions_of_their_own(rig: Rig) -> None:
@@ -157,12 +158,12 @@ def test_what_outlives_the_main_process_is_ended(rig: Rig) -> None:
     assert all(gone(pid) for pid in pids_in(launch.out / "pids", 3))
 
 
-def test_another_process_finds_a_job_again(rig: Rig) -> None:
+def test_another_process_finds_a_job_again(rig: Rig, tmp_path: Path) -> None:
     launch = rig.launch(
         "import os, time\n"
         "while not os.path.exists(os.environ['OUT'] + '/go'): time.sleep(0.01)\nprint('went on')"
     )
-    value = launch.job_dir.parent / "launch.json"
+    value = tmp_path / "launch.json"
     value.write_text(json.dumps(launch.as_json()))
     submit = (
         "import json, os, sys\n"
@@ -197,7 +198,7 @@ def test_submitted_many_times_it_runs_once(rig: Rig) -> None:
     assert rig.ending(handles[0]).code == 0
     assert rig.executor().submit(launch) == handles[0]
     assert rig.ending(handles[0]).code == 0
-    assert (launch.out / "runs").read_text() == "ran\n"
+    assert (launch.home / OUT / "runs").read_text() == "ran\n"
 
 
 def test_a_folder_takes_no_second_launch(rig: Rig) -> None:
@@ -307,7 +308,7 @@ def test_a_killed_supervisor_is_noticed_and_its_job_ended(rig: Rig) -> None:
 
 
 def test_another_user_runs_it_and_can_touch_nothing_else(rig: Rig) -> None:
-    require(os.geteuid() == 0, "root", "run the tests as root")
+    require("root")
     checkpoints = rig.root / "checkpoints"
     checkpoints.mkdir()
     launch, _, ending = rig.run(
@@ -336,9 +337,9 @@ def test_another_user_runs_it_and_can_touch_nothing_else(rig: Rig) -> None:
 
 
 def test_a_user_that_cannot_reach_the_job_is_told_where_and_what_to_do(rig: Rig) -> None:
-    require(os.geteuid() == 0, "root", "run the tests as root")
+    require("root")
     launch = rig.launch("", run_as="nobody", python="/usr/bin/python3")
-    launch.job_dir.mkdir(exist_ok=True)
+    launch.job_dir.mkdir(parents=True, exist_ok=True)
     launch.job_dir.chmod(0o700)
     ending = rig.ending(rig.executor().submit(launch))
     assert ending.reason == "launch"
@@ -362,4 +363,5 @@ def test_render_is_a_value_that_survives_json(rig: Rig) -> None:
 def test_the_launch_with_its_secrets_is_for_its_owner_alone(rig: Rig) -> None:
     launch, _, _ = rig.run("")
     assert stat.S_IMODE((launch.job_dir / "launch.json").stat().st_mode) == 0o600
-    assert (launch.job_dir / ENDED).exists()
+    assert stat.S_IMODE((launch.home / "launch.json").stat().st_mode) == 0o600
+    assert (launch.home / ENDED).exists()

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from executor_rigs import Rig, job_root, require
-from servers import pueued
-from waiting import until
 
 from bridge.errors import ExecutorError, MissingPartError
 from executors.contract import Job
+from tests.contracts.executor_rigs import Rig, job_root
+from tests.parts import require
+from tests.servers import pueued
+from tests.waiting import until
 
 WAIT = "import time\ntime.sleep(1000)"
 
 
 @pytest.fixture
 def config() -> Iterator[Path]:
-    part = pueued.missing()
-    require(not part, part, "cargo install pueue --locked")
+    require("pueue")
+    require("pueued")
     with pueued.configured() as made:
         yield made
 
@@ -168,9 +168,8 @@ def test_a_client_of_another_age_is_told(tmp_path: Path) -> None:
 
 
 def test_a_daemon_of_another_age_is_told(config: Path) -> None:
-    old = shutil.which("pueued-3") or ""
-    require(bool(old), "pueued-3", "cargo install pueue --version 3.4.1, as pueued-3 on the path")
-    with job_root() as root, pueued.running(config, old):
+    require("pueued-3")
+    with job_root() as root, pueued.running(config, "pueued-3"):
         rig = Rig("pueue", root, {"config": str(config)})
         with pytest.raises(ExecutorError, match="speaks another version") as caught:
             rig.submit("")

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from executor_rigs import Rig, job_root, require
-from servers import slurm
-from waiting import until
 
 from bridge.errors import ExecutorError, MissingPartError
 from bridge.records import Resources
 from executors.contract import Ending, Handle, Job, Limits
 from executors.folder import SUPERVISE
 from executors.slurm import SlurmExecutor, State, judge
+from tests.contracts.executor_rigs import Rig, job_root
+from tests.parts import require
+from tests.servers import slurm
+from tests.waiting import until
 
 WAIT = "import time\ntime.sleep(1000)"
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[slurm.Cluster]:
-    part = slurm.missing()
-    require(not part, part, "apt install slurm-wlm munge")
-    require(os.geteuid() == 0, "root for slurmd", "run the tests as root")
+    for part in ("slurmctld", "slurmd", "sbatch", "munged", "root"):
+        require(part)
     with slurm.running() as made:
         yield made
 

@@ -9,12 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from waiting import until
-
-
-def missing() -> str:
-    """The first program that is not installed, or nothing."""
-    return next((name for name in ("pueue", "pueued") if shutil.which(name) is None), "")
+from tests.waiting import until
 
 
 def call(config: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from waiting import until
+from tests.waiting import until
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
 SBIN = "/usr/sbin"
@@ -69,12 +69,6 @@ class Cluster:
         env = os.environ | {"SLURM_CONF": str(self.conf)}
         done = subprocess.run(command, env=env, capture_output=True, timeout=30, check=True)
         return done.stdout.decode().strip()
-
-
-def missing() -> str:
-    """The first program that is not installed, or nothing."""
-    path = f"{os.environ['PATH']}:{SBIN}"
-    return next((name for name in PROGRAMS if shutil.which(name, path=path) is None), "")
 
 
 @contextlib.contextmanager

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from waiting import until
+
+from tests.waiting import until
 
 BOOTSTRAP = Path(__file__).resolve().parents[2] / "executors" / "bootstrap.py"
 

@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from waiting import until
 
 from executors.supervise import cgroup, processes
 from executors.supervise.bounds import Paced
@@ -31,6 +30,7 @@ from executors.supervise.launch import (
     launch_from_json,
 )
 from executors.supervise.status import Started, look
+from tests.waiting import until
 
 EXECUTORS = Path(__file__).resolve().parents[2] / "executors"
 FAR_SIDE = [*sorted((EXECUTORS / "supervise").glob("*.py")), EXECUTORS / "bootstrap.py"]
