@@ -123,6 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BaseException as error:
         return _end(error, as_json)
+    finally:
+        _drop_timers()
     return code if isinstance(code, int) else int(ExitCode.DONE)
 
 
@@ -184,6 +186,14 @@ def _print_json(value: dict[str, object]) -> None:
 def _say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
+
+
+def _drop_timers() -> None:
+    """Cancel what would keep Python from ending: GitPython's watchdog of an interrupted command."""
+    threading = sys.modules.get("threading")
+    for thread in threading.enumerate() if threading else ():
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
 
 
 def _scrub_git_environment() -> None:

@@ -60,22 +60,23 @@ def default_folder(client: Client, job_id: str) -> Path:
 
 
 def print_evidence(record: Mapping[str, Any] | None) -> None:
-    """The gates and metrics of a record; it was written elsewhere, so nothing of it is assumed."""
+    """The gates of a record, and all of it on a terminal.
+
+    It was written elsewhere: nothing of it is assumed.
+    """
     if record is None:
         return
-    from evidence.report.text import headline
-
     try:
         if sys.stdout.isatty():
             from evidence.report.terminal import print_record
 
             print_record(record)
             return
-        title = headline(record)
-        rows = [(row["verdict"], row["id"], row["message"]) for row in record["gates"]]
+        rows = [
+            (str(row["verdict"]), str(row["id"]), str(row["message"])) for row in record["gates"]
+        ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         say(f"note: the evidence cannot be shown, it has no usable {error}")
         return
-    print_line(title)
     if rows:
         print_table("gates", ("verdict", "gate", "why"), rows)

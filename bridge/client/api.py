@@ -23,14 +23,7 @@ from bridge.client.checkout import (
 )
 from bridge.client.clock import Clock
 from bridge.client.code import check_code, push_code
-from bridge.client.draft import (
-    Frame,
-    check_manifest,
-    choose_preset,
-    complete,
-    is_manifest,
-    read_params,
-)
+from bridge.client.draft import Frame, compose_draft, draft_request
 from bridge.client.embedded import Embedded, EmbeddedRunner
 from bridge.client.founding import Founded, found, utc_text
 from bridge.client.logs import Chunk, read_logs
@@ -179,25 +172,17 @@ class Client:
             ManifestError: every fault at its path.
             UsageError: the code commit cannot be told.
         """
-        bus_id = self.bus.identity().id if self.settings.bus else NO_BUS
-        if is_manifest(draft) and not texts:
-            return check_manifest(draft, self.catalog()[0], bus_id)
-        preset = choose_preset(self.catalog()[0], draft)
-        values, problems = read_params(preset, texts)
-        given = draft.get("params", {})
-        if texts and isinstance(given, Mapping):
-            draft = {**draft, "params": {**given, **values}}
         now_s = self.clock.wall_s()
         frame = Frame(
             id=make_ulid(int(now_s * 1000), self.clock.randomness(10)),
-            bus=bus_id,
+            bus=self.bus.identity().id if self.settings.bus else NO_BUS,
             code="" if "code" in draft else resolve_code(self.checkout, code),
             labels=self.settings.labels,
             requested_by=requester_name(self.checkout),
             requested_at=utc_text(now_s),
             nonce=self.clock.nonce(),
         )
-        return complete(draft, preset, frame, problems=problems)
+        return draft_request(draft, self.catalog()[0], frame, texts=texts)
 
     def submit(
         self,
@@ -232,20 +217,15 @@ class Client:
             UsageError: no runner could get the code, or the key belongs to another manifest.
             BusError: the bus does not answer or refuses the push.
         """
-        draft: dict[str, Any] = {
-            "preset": preset,
-            "params": dict(params or {}),
-            "priority": priority,
-        }
-        if queue_timeout_s is not None:
-            draft["queue_timeout_s"] = queue_timeout_s
-        if executor is not None:
-            draft["executor"] = executor
-        if predictions:
-            draft["predictions"] = [prediction_json(item) for item in predictions]
-        if labels:
-            own = self.catalog()[0].get(preset).labels
-            draft["labels"] = list(dict.fromkeys((*own, *labels)))
+        draft = compose_draft(
+            self.catalog()[0].get(preset),
+            dict(params or {}),
+            labels=labels,
+            predictions=predictions,
+            priority=priority,
+            queue_timeout_s=queue_timeout_s,
+            executor=executor,
+        )
         return self.send(self.draft(draft, code=code), key=key, push=push_code)
 
     def send(self, request: Request, *, key: str | None = None, push: bool = False) -> Submission:
@@ -378,13 +358,3 @@ class Client:
             return cancelling.run(reason)
         finally:
             self.watcher.end()
-
-
-def prediction_json(prediction: Prediction) -> dict[str, Any]:
-    """A prediction as it stands in a request."""
-    data: dict[str, Any] = {
-        "id": prediction.id,
-        "text": prediction.text,
-        "credence": prediction.credence,
-    }
-    return data if prediction.rule is None else {**data, "rule": dict(prediction.rule)}

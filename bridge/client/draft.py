@@ -13,7 +13,7 @@ from typing import Any
 
 from bridge import canonical, records
 from bridge.errors import KakeyaError, ManifestError
-from bridge.records import MAX_REQUEST_BYTES, Request
+from bridge.records import MAX_REQUEST_BYTES, Prediction, Request
 from presets.admission import check_request
 from presets.arguments import show
 from presets.binding import bind, parse_param_text
@@ -82,6 +82,57 @@ def check_manifest(manifest: Mapping[str, Any], catalog: Catalog, bus_id: str) -
     if problems:
         raise _refusal(preset, problems)
     return request
+
+
+def compose_draft(
+    preset: Preset,
+    params: Mapping[str, Any],
+    *,
+    labels: Sequence[str] = (),
+    predictions: Sequence[Prediction] = (),
+    **fields: Any,
+) -> dict[str, Any]:
+    """A draft of typed parts; `labels` come on top of the preset's, `fields` count unless None."""
+    draft = {key: value for key, value in fields.items() if value is not None}
+    draft |= {"preset": preset.name, "params": dict(params)}
+    if labels:
+        draft["labels"] = list(dict.fromkeys((*preset.labels, *labels)))
+    if predictions:
+        draft["predictions"] = [_prediction(item) for item in predictions]
+    return draft
+
+
+def _prediction(prediction: Prediction) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "id": prediction.id,
+        "text": prediction.text,
+        "credence": prediction.credence,
+    }
+    return data if prediction.rule is None else {**data, "rule": canonical.thaw(prediction.rule)}
+
+
+def draft_request(
+    draft: Mapping[str, Any], catalog: Catalog, frame: Frame, *, texts: Sequence[str] = ()
+) -> Request:
+    """The request that a draft or a whole manifest stands for.
+
+    Args:
+        draft: what the requester wrote.
+        catalog: the presets that may be named.
+        frame: what the client adds.
+        texts: params as `NAME=VALUE`, laid over those of the draft.
+
+    Raises:
+        ManifestError: `problems` holds every fault at its path.
+    """
+    if is_manifest(draft) and not texts:
+        return check_manifest(draft, catalog, frame.bus)
+    preset = choose_preset(catalog, draft)
+    values, problems = read_params(preset, texts)
+    given = draft.get("params", {})
+    if texts and isinstance(given, Mapping):
+        draft = {**draft, "params": {**given, **values}}
+    return complete(draft, preset, frame, problems=problems)
 
 
 def choose_preset(catalog: Catalog, draft: Mapping[str, Any]) -> Preset:
