@@ -9,7 +9,6 @@ K/V are mixed in.
 from __future__ import annotations
 
 import os
-import shutil
 from typing import Any
 
 import torch
@@ -102,9 +101,7 @@ def _commit_fit(
     seed: int,
 ) -> None:
     """Rows of one trained projection: its curve, its errors by layer, its own recall."""
-    folder = context.checkpoint_dir / f"fit-{loss}-s{seed}"
-    for name in ("f_theta_config.json", "f_theta.safetensors"):
-        shutil.copyfile(folder / name, context.artifact(f"f_theta-{loss}-s{seed}/{name}"))
+    fitted.projection.save(context.artifact(f"f_theta-{loss}-s{seed}"))
     context.state(
         drafter=type(fitted.drafter.model).__name__,
         drafter_parameters=_count_parameters(fitted.drafter.model),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,10 +15,12 @@ from workloads.restoration.projection import FThetaConfig, FThetaProjection
 from workloads.restoration.sources import Drafter
 from workloads.restoration.targets import Targets, Teacher, measure_relative_errors
 from workloads.shared.schedules import warm_cosine
+from workloads.shared.snapshots import read_snapshot, write_snapshot
 
 WEIGHT_DECAY = 0.01
 CLIP = 1.0
 WARMUP_SHARE = 0.05
+SNAPSHOT_EVERY = 100
 RIDGE = 1e-4
 
 
@@ -41,14 +44,15 @@ def fit(
     rate: float,
     seed: int,
     aligned: bool,
+    snapshot: Path | None = None,
     on_step: Callable[[FitStep], None] | None = None,
 ) -> list[FitStep]:
     """Train `projection` in place on `batches`, drawn with replacement; returns every step.
 
     AdamW, linear warm-up and a cosine to a hundredth, gradients clipped at 1. With `aligned` the
-    drafter's weights are trained too, through the projection.
+    drafter's weights are trained too, through the projection. Every hundredth step is written to
+    `snapshot`, and gone on from.
     """
-    source = random.Random(f"f_theta/1 {seed}")  # noqa: S311  (a seed, not a secret)
     trained: list[Any] = list(projection.parameters())
     drafter.forget()
     if aligned:
@@ -58,10 +62,20 @@ def fit(
             features = [drafter.read(batch.ids, places(batch.ids)) for batch in batches]
     optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=WEIGHT_DECAY)
     warmup = max(1, round(WARMUP_SHARE * steps))
-    history = []
-    for step in range(steps):
+    history: list[FitStep] = []
+    modules = {"projection": projection, "drafter": drafter.model, "optimizer": optimizer}
+    found = read_snapshot(snapshot, batches[0].ids.device) if snapshot else None
+    if found is not None:
+        for name, module in modules.items():
+            module.load_state_dict(found[name])
+        history = [FitStep(*row) for row in found["history"]]
+        for known in history if on_step else ():
+            on_step(known)  # type: ignore[misc]
+    for step in range(len(history), steps):
         for group in optimizer.param_groups:
             group["lr"] = rate * warm_cosine(step, steps, warmup=warmup)
+        # A source of its own for each step, so that a run that goes on draws the same batches.
+        source = random.Random(f"f_theta/1 {seed} {step}")  # noqa: S311  (a seed, not a secret)
         chosen = source.randrange(len(batches))
         batch = batches[chosen]
         read = drafter.read(batch.ids, places(batch.ids)) if aligned else features[chosen]
@@ -73,6 +87,9 @@ def fit(
         history.append(FitStep(step, float(value.detach()), float(gradient)))
         if on_step is not None:
             on_step(history[-1])
+        if snapshot is not None and ((step + 1) % SNAPSHOT_EVERY == 0 or step + 1 == steps):
+            state: dict[str, Any] = {name: one.state_dict() for name, one in modules.items()}
+            write_snapshot(snapshot, state | {"history": [list(astuple(one)) for one in history]})
     return history
 
 

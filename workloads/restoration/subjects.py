@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from bridge.errors import UsageError
 from workloads.restoration.config import Config
@@ -18,10 +18,11 @@ from workloads.restoration.sources import Drafter
 from workloads.restoration.targets import Targets, Teacher
 from workloads.shared import models
 from workloads.shared.context import Context
+from workloads.shared.job import digest_config
 from workloads.shared.pace import Pace
 from workloads.shared.tasks import Task
 from workloads.shared.tiny_models import build_tiny
-from workloads.shared.verifiers import load_verifier, save_tensors
+from workloads.shared.verifiers import load_verifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def make_drafter(config: Config, context: Context, subject: Subject, seed: int) 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A trained projection with its drafter; no history where it was read from disk."""
+    """A trained projection with its drafter, and every step of its training."""
 
     drafter: Drafter
     projection: FThetaProjection
@@ -89,27 +90,31 @@ def make_projection(
 ) -> Fitted:
     """The projection of one loss and seed: from the checkpoint folder, else trained."""
     drafter = make_drafter(config, context, subject, seed)
-    folder = context.checkpoint_dir / f"fit-{loss}-s{seed}"
-    weights = folder / "drafter.safetensors"
-    if weights.exists():
-        drafter.model.load_state_dict(load_file(weights), strict=False)
-        pace.expect(-config.steps)
-        return Fitted(drafter, FThetaProjection.load(folder).to(subject.device), [])
     projection = _start(config, context, subject, drafter, batches, seed)
 
     def report(step: FitStep) -> None:
         pace.advance(f"f_theta {loss} seed {seed}: {step.loss:.3f}")
 
     history = fit(
-        subject.teacher, drafter, projection, batches,
-        loss=loss, steps=config.steps, rate=config.rate, seed=seed,
-        aligned=config.drafter == "aligned", on_step=report,
-    )  # fmt: skip
-    projection.save(folder)
-    # Written last: a folder with it is whole. A frozen drafter is made again instead.
-    kept = drafter.model.state_dict() if config.drafter == "aligned" else {}
-    save_tensors(kept, weights)
+        subject.teacher,
+        drafter,
+        projection,
+        batches,
+        loss=loss,
+        steps=config.steps,
+        rate=config.rate,
+        seed=seed,
+        aligned=config.drafter == "aligned",
+        snapshot=_find_snapshot(config, context, loss, seed),
+        on_step=report,
+    )
     return Fitted(drafter, projection, history)
+
+
+def _find_snapshot(config: Config, context: Context, loss: LossName, seed: int) -> Path:
+    """Of this config alone: what another one trained is never gone on from."""
+    name = digest_config(config).removeprefix("sha256:")[:16]
+    return context.checkpoint_dir / name / f"{loss}-s{seed}.pt"
 
 
 def _start(

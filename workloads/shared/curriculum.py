@@ -10,12 +10,14 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn import functional
 
+from workloads.shared.snapshots import read_snapshot, write_snapshot
 from workloads.shared.synthetic import IGNORED, make_copy_batch, make_needle_batch
 
 NARROW = 4
@@ -83,6 +85,7 @@ def train_on_needles(
     half_precision: bool = True,
     stages: tuple[Stage, ...] = STAGES,
     on_step: Callable[[Step], None] | None = None,
+    snapshot: Path | None = None,
 ) -> list[Step]:
     """Train `model` in place through `stages`; every step is returned.
 
@@ -92,17 +95,36 @@ def train_on_needles(
         rate: peak learning rate of AdamW.
         half_precision: bfloat16 autocast.
         stages: the curriculum.
-        on_step: called after every step.
+        on_step: called after every step, and for those that the snapshot holds.
+        snapshot: where finished stages are kept, and gone on from.
     """
-    source = random.Random(f"curriculum/1 {seed}")  # noqa: S311  (a seed, not a secret)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
     history: list[Step] = []
+    done = 0
+    device = next(model.parameters()).device
+    found = read_snapshot(snapshot, device) if snapshot else None
+    if found is not None:
+        model.load_state_dict(found["model"])
+        optimizer.load_state_dict(found["optimizer"])
+        done, history = found["stages"], [Step(*row) for row in found["history"]]
+        for step in history if on_step else ():
+            on_step(step)  # type: ignore[misc]
     model.train()
-    for count in range(1, len(stages) + 1):
-        for step in _run_stage(model, optimizer, source, stages[:count], rate, half_precision):
+    for count in range(done + 1, len(stages) + 1):
+        for step in _run_stage(model, optimizer, seed, stages[:count], rate, half_precision):
             history.append(step)
             if on_step is not None:
                 on_step(step)
+        if snapshot is not None:
+            write_snapshot(
+                snapshot,
+                {
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "stages": count,
+                    "history": [list(astuple(step)) for step in history],
+                },
+            )
     model.eval()
     return history
 
@@ -110,7 +132,7 @@ def train_on_needles(
 def _run_stage(
     model: Any,
     optimizer: Any,
-    source: random.Random,
+    seed: int,
     stages: tuple[Stage, ...],
     rate: float,
     half_precision: bool,
@@ -118,6 +140,8 @@ def _run_stage(
     stage = stages[-1]
     recent: list[float] = []
     for number in range(stage.steps):
+        # A source of its own for each step, so that a run that goes on draws the same rows.
+        source = random.Random(f"curriculum/1 {seed} {stage.name} {number}")  # noqa: S311
         replayed = len(stages) > 1 and source.random() < REPLAY_SHARE
         chosen = source.choice(stages[:-1]) if replayed else stage
         warm = min(1.0, (number + 1) / 20)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from workloads.shared import models
 from workloads.shared.context import Context
@@ -76,11 +73,6 @@ def _freeze(model: Any, task: Task, device: torch.device) -> Verifier:
 
 def _train(context: Context, pace: Pace, scale: Scale, seed: int, device: torch.device) -> Any:
     model = build_tiny("gemma4", seed=seed, **SCALES[scale]).to(device)
-    path = context.checkpoint_dir / "verifier.safetensors"
-    done = context.resume("verifier")
-    if done and path.exists():
-        model.load_state_dict(load_file(path), strict=False)  # tied weights are stored once
-        return model
     stages = STAGES if scale == "tiny" else CI_STAGES
     planned = sum(stage.steps for stage in stages)
     pace.expect(planned)
@@ -91,10 +83,16 @@ def _train(context: Context, pace: Pace, scale: Scale, seed: int, device: torch.
         pace.advance(f"verifier {step.stage} {step.accuracy:.2f}")
 
     half = models.choose_dtype("auto", device) == torch.bfloat16
-    train_on_needles(model, seed=seed, stages=stages, on_step=report, half_precision=half)
+    train_on_needles(
+        model,
+        seed=seed,
+        stages=stages,
+        on_step=report,
+        half_precision=half,
+        snapshot=context.checkpoint_dir / f"verifier-{scale}-{seed}.pt",
+    )
     pace.expect(len(history) - planned)
-    save_tensors(model.state_dict(), path)
-    if not done:
+    if not context.resume("verifier"):
         context.commit("verifier", Entry(tuple(_list_curve(seed, history)), _count(history)))
     return model
 
@@ -120,18 +118,3 @@ def _count(history: list[Step]) -> dict[str, float]:
         "verifier.tokens": sum(step.tokens for step in history),
         "verifier.process_s": round(sum(step.process_s for step in history), 3),
     }
-
-
-def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Write `tensors` to `path` at once or not at all; those that share memory once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    # Tied weights share storage, which the format refuses: each is stored once, by its first name.
-    seen: set[int] = set()
-    kept = {}
-    for name, tensor in tensors.items():
-        if tensor.data_ptr() not in seen:
-            seen.add(tensor.data_ptr())
-            kept[name] = tensor.contiguous()
-    save_file(kept, temporary)
-    os.replace(temporary, path)
