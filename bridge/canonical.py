@@ -19,6 +19,8 @@ MAX_DEPTH = 32
 MAX_SHOWN = 200  # characters of a stranger's text in an error
 MAX_SAFE_INTEGER = 2**53 - 1  # RFC 8785 takes no integer that a double cannot hold
 
+_FIRST_WITH_EXPONENT = 1e21  # RFC 8785 writes smaller whole numbers out in digits
+
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
@@ -29,13 +31,26 @@ def encode(value: object) -> bytes:
     """`value` as canonical JSON (RFC 8785), UTF-8, no trailing newline.
 
     Raises:
-        ManifestError: a NaN, an infinity, an integer beyond 2**53, a lone surrogate, or a type
-            that JSON does not have.
+        ManifestError: a NaN, an infinity, an integer beyond 2**53 (or a float that is written as
+            one, which `decode` would not take back), a lone surrogate, or a type that JSON does
+            not have.
     """
     try:
+        _check_floats(value)
         return rfc8785.dumps(value)  # type: ignore[arg-type]
     except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
         raise ManifestError(f"not canonical JSON: {error}") from error
+
+
+def _check_floats(value: object) -> None:
+    if isinstance(value, float) and MAX_SAFE_INTEGER < abs(value) < _FIRST_WITH_EXPONENT:
+        raise ManifestError(f"not canonical JSON: {value} lies beyond 2**53")
+    if isinstance(value, dict):
+        for inner in value.values():
+            _check_floats(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            _check_floats(inner)
 
 
 def digest_bytes(data: bytes) -> str:
