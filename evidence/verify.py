@@ -19,6 +19,7 @@ from evidence.record import (
     assemble,
     is_own_digest,
 )
+from evidence.sign import BUNDLE_NAME, read_signers, verify_bundle
 
 MAX_DIFFERENCES = 100
 RECORD_NAME = "evidence.json"
@@ -45,12 +46,14 @@ class Verification:
         differences: every difference found; none means that it holds.
         recomputed: False where the samples were not at hand, so that nothing was derived again.
         notes: what could not be checked, and whether another evaluator judged.
+        signers: names of the trusted keys that signed it.
     """
 
     record: Mapping[str, Any]
     differences: tuple[Difference, ...]
     recomputed: bool
     notes: tuple[str, ...]
+    signers: tuple[str, ...] = ()
 
 
 def find_record(path: Path) -> Path:
@@ -58,12 +61,16 @@ def find_record(path: Path) -> Path:
     return path / RECORD_NAME if path.is_dir() else path
 
 
-def verify(path: Path, *, artifacts: Path | None = None) -> Verification:
+def verify(
+    path: Path, *, artifacts: Path | None = None, signers: Path | None = None
+) -> Verification:
     """Check a record's schema, its files' digests, and all that was derived from its samples.
 
     Args:
         path: evidence.json, or the folder that holds it.
         artifacts: the folder of the artifacts; by default `artifacts` beside the record, if there.
+        signers: a list of trusted keys (`evidence.sign.read_signers`) that the bundle beside the
+            record is checked against.
 
     Raises:
         UsageError: there is no record, or it is not JSON.
@@ -76,13 +83,33 @@ def verify(path: Path, *, artifacts: Path | None = None) -> Verification:
         found = tuple(_schema_difference(problem) for problem in error.problems)
         return Verification(record, found, False, ("the record does not fit its schema",))
     differences = [*_check_files(record, file.parent, artifacts)]
+    names, faults, notes = _check_signatures(file, signers)
+    differences += faults
     samples = _read_samples(record, file.parent)
-    notes = [] if record["evaluator"] == evaluator() else ["another evaluator judged this record"]
+    if record["evaluator"] != evaluator():
+        notes.append("another evaluator judged this record")
     if samples is None and record["samples"] is not None:
         notes.append(f"{record['samples']['path']} is not here: nothing was recomputed")
-        return Verification(record, tuple(differences), False, tuple(notes))
+        return Verification(record, tuple(differences), False, tuple(notes), names)
     differences += _recompute(record, samples)
-    return Verification(record, tuple(differences[:MAX_DIFFERENCES]), True, tuple(notes))
+    return Verification(record, tuple(differences[:MAX_DIFFERENCES]), True, tuple(notes), names)
+
+
+def _check_signatures(
+    file: Path, signers: Path | None
+) -> tuple[tuple[str, ...], list[Difference], list[str]]:
+    """Names of the trusted signers, differences, notes."""
+    bundle = file.parent / BUNDLE_NAME
+    if not bundle.is_file():
+        return (), [], ["unsigned"] if signers else []
+    if signers is None:
+        return (), [], ["signed, but no list of trusted signers was given (--signers)"]
+    trusted = read_signers(signers.read_text("utf-8"), where=str(signers))
+    try:
+        return verify_bundle(bundle.read_bytes(), file.read_bytes(), trusted), [], []
+    except IntegrityError as error:
+        told = "; ".join([error.message, *error.problems])
+        return (), [Difference(BUNDLE_NAME, "a signature of this record", told)], []
 
 
 def require_sound(found: Verification, where: str) -> None:

@@ -12,6 +12,7 @@ from bridge.cli.output import escape_controls, print_json, print_line, print_tab
 from bridge.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from evidence.assurance import Standing
     from evidence.report.tables import Table
     from evidence.verify import Verification
 
@@ -52,30 +53,43 @@ def gate_command(
 @evidence_group.command("verify")
 @click.argument("path", type=_FILE)
 @click.option("--artifacts", type=_FILE, help="Folder of the artifacts, to check their digests.")
+@click.option("--signers", type=_FILE, help="Trusted keys: lines of `name ssh-ed25519 AAAA...`.")
+@click.option("--replay", type=_FILE, help="The record of another runner's run of the same work.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def verify_command(path: Path, artifacts: Path | None, as_json: bool) -> None:
+def verify_command(
+    path: Path, artifacts: Path | None, signers: Path | None, replay: Path | None, as_json: bool
+) -> None:
     """Derive a record again from its samples and name every difference.
 
     Ends 0 if it holds, 4 if anything differs, 10 if its samples are not here.
     """
+    from evidence.assurance import Replay, derive_assurance
     from evidence.verify import verify
 
-    found = verify(path, artifacts=artifacts)
+    found = verify(path, artifacts=artifacts, signers=signers)
+    replays = []
+    if replay is not None:
+        other = verify(replay, signers=signers)
+        replays = [] if other.differences else [Replay(other.record, other.signers)]
+    standing = None if found.differences else derive_assurance(found.record, found.signers, replays)
     code = ExitCode.DONE if found.recomputed else ExitCode.INCONCLUSIVE
     code = ExitCode.REFUSED if found.differences else code
     if as_json:
-        print_json(_verification(found, code))
+        print_json(_verification(found, standing, code))
     else:
-        _tell_verification(found)
+        _tell_verification(found, standing)
     raise click.exceptions.Exit(int(code))
 
 
-def _verification(found: Verification, code: ExitCode) -> dict[str, Any]:
+def _verification(found: Verification, standing: Standing | None, code: ExitCode) -> dict[str, Any]:
     return {
         "schema": "kakeya.verification/1",
         "sound": code is ExitCode.DONE,
         "exit_code": int(code),
         "recomputed": found.recomputed,
+        "signers": list(found.signers),
+        "assurance": standing.assurance.value if standing else None,
+        "other_hardware": standing.other_hardware if standing else None,
         "differences": [
             {"path": one.path, "recorded": one.recorded, "recomputed": one.recomputed}
             for one in found.differences
@@ -149,7 +163,7 @@ def report_command(path: Path, out: Path | None, base: Path | None, as_json: boo
         say(note)
 
 
-def _tell_verification(found: Verification) -> None:
+def _tell_verification(found: Verification, standing: Standing | None) -> None:
     for one in found.differences:
         print_line(escape_controls(f"differs  {one}"))
     for note in found.notes:
@@ -163,6 +177,8 @@ def _tell_verification(found: Verification) -> None:
         print_line(f"sound: {told} recomputed from {rows} samples")
     else:
         print_line("not recomputed")
+    if standing is not None:
+        print_line(escape_controls(f"assurance: {standing.assurance} ({standing.why})"))
 
 
 def _print_tables(tables: Sequence[Table]) -> None:
