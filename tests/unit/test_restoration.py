@@ -23,6 +23,7 @@ from workloads.restoration.projection import FThetaConfig, FThetaProjection
 from workloads.restoration.sources import Drafter
 from workloads.restoration.targets import Teacher
 from workloads.shared import job
+from workloads.shared.curriculum import Stage, train_on_needles
 from workloads.shared.tiny_models import build_tiny
 
 PRESETS = Path(__file__).parents[2] / "presets"
@@ -233,3 +234,48 @@ def test_a_resumed_run_writes_the_same_rows_and_trains_nothing_again(tmp_path):
     assert facts["counters"]["units_resumed"] > 5
     saved = tmp_path / "again" / "artifacts" / "f_theta-attn_distill_hybrid-s0"
     assert FThetaProjection.load(saved).config.rank == config["rank"]
+
+
+def test_training_that_was_cut_short_ends_as_if_it_had_not_been(teacher, tmp_path):
+    batches = observe(teacher)
+    widths = {layer.index: layer.width for layer in teacher.owners}
+
+    class DeathError(Exception):
+        """The machine goes away."""
+
+    def train(snapshot, die_at=None):
+        def on_step(step):
+            if step.step == die_at:
+                raise DeathError
+
+        drafter = Drafter(build_tiny("qwen3", seed=3, hidden=32, layers=1, period=9, window=16))
+        projection = FThetaProjection(FThetaConfig(drafter.features, 8, widths), seed=1)
+        history = fit(
+            teacher, drafter, projection, batches, loss="mse", steps=110, rate=1e-2, seed=0,
+            aligned=True, snapshot=snapshot, on_step=on_step,
+        )  # fmt: skip
+        return history, projection.state_dict()
+
+    whole, weights = train(None)
+    with pytest.raises(DeathError):
+        train(tmp_path / "fit.pt", die_at=104)
+    again, resumed = train(tmp_path / "fit.pt")
+    assert again == whole
+    assert all(torch.equal(weights[name], resumed[name]) for name in weights)
+
+
+def test_a_curriculum_that_was_cut_short_ends_as_if_it_had_not_been(tmp_path):
+    stages = tuple(Stage(name, name, 32, 2, 3, enough=2.0) for name in ("fixed", "copy"))
+
+    def train(snapshot, stages=stages):
+        model = build_tiny("gemma4", seed=1, hidden=32, layers=2, period=2)
+        history = train_on_needles(
+            model, seed=3, stages=stages, half_precision=False, snapshot=snapshot
+        )
+        return [(one.stage, one.loss) for one in history], model.state_dict()
+
+    whole, weights = train(None)
+    train(tmp_path / "model.pt", stages[:1])
+    again, resumed = train(tmp_path / "model.pt")
+    assert again == whole
+    assert all(torch.equal(weights[name], resumed[name]) for name in weights)
