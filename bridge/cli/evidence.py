@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +107,11 @@ def show_command(path: Path, as_json: bool) -> None:
     if as_json:
         print_json(record)
         return
+    print_record(record)
+
+
+def print_record(record: Mapping[str, Any]) -> None:
+    """A record as its first two lines and tables."""
     from evidence.report.tables import record_tables
     from evidence.report.text import headline, subline
 

@@ -68,7 +68,7 @@ def print_evidence(record: Mapping[str, Any] | None) -> None:
         return
     try:
         if sys.stdout.isatty():
-            from evidence.report.terminal import print_record
+            from bridge.cli.evidence import print_record
 
             print_record(record)
             return
