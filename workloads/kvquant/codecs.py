@@ -66,8 +66,8 @@ class Affine:
         codes = unpack(packed, self._widths(count)).float().unflatten(-1, (scale.shape[-1], -1))
         return (codes * scale.float()[..., None] + offset.float()[..., None]).flatten(-2).to(dtype)
 
-    def _widths(self, count: int) -> torch.Tensor:
-        return torch.full((count,), self.bits)
+    def _widths(self, count: int) -> list[int]:
+        return [self.bits] * count
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,8 @@ class Lattice:
         own = [self.bits] * (self.size - 1) + [self.bits - 1]
         return own if self.size == 4 else [*own, 1]
 
-    def _widths(self, width: int) -> torch.Tensor:
-        return torch.tensor(self._block_bits() * (width // self.size))
+    def _widths(self, width: int) -> list[int]:
+        return self._block_bits() * (width // self.size)
 
 
 CODECS: dict[CodecName, Codec] = {
