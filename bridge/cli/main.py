@@ -177,15 +177,15 @@ def _tell_unexpected(error: BaseException, as_json: bool) -> int:
 
 
 def _print_json(value: dict[str, object]) -> None:
-    import json
+    from bridge.cli.output import print_json
 
-    sys.stdout.write(f"{json.dumps(value)}\n")
-    sys.stdout.flush()
+    print_json(value)
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    from bridge.cli.output import say
+
+    say(text)
 
 
 def _drop_timers() -> None:

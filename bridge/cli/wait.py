@@ -10,7 +10,7 @@ import click
 from bridge.cli.options import bus_options, merge_shared, open_client, resume_hint
 from bridge.cli.output import print_json, print_line, say
 from bridge.cli.watching import make_watcher
-from bridge.errors import ExitCode
+from bridge.errors import BusError, ExitCode
 
 if TYPE_CHECKING:
     from bridge.client import Client, Outcome
@@ -48,11 +48,12 @@ def follow(
         say("\ndetached: " + ("the job was cancelled" if shared["embedded"] else "the job goes on"))
         say(f"resume: {resume_hint(job_id, shared)}")
         raise SystemExit(int(ExitCode.INTERRUPTED)) from None
+    record = read_record(client, outcome)
     if shared["as_json"]:
-        gates = gates_of(client.evidence(outcome.status.id)) if outcome.status.ended else []
-        print_json({**outcome.as_json(), "gates": gates, "resume": hint_of(outcome, shared)})
+        hint = hint_of(outcome, shared)
+        print_json({**outcome.as_json(), "gates": gates_of(record), "resume": hint})
     else:
-        show(client, outcome, shared)
+        show(outcome, record, shared)
     raise SystemExit(int(outcome.exit_code))
 
 
@@ -72,12 +73,22 @@ def gates_of(record: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     ]
 
 
-def show(client: Client, outcome: Outcome, shared: dict[str, Any]) -> None:
+def read_record(client: Client, outcome: Outcome) -> Mapping[str, Any] | None:
+    """The evidence of an ended job; a bus that fails now takes nothing from the outcome."""
+    if not outcome.status.ended:
+        return None
+    try:
+        return client.evidence(outcome.status.id)
+    except BusError as error:
+        say(f"note: the evidence could not be fetched: {error}")
+        return None
+
+
+def show(outcome: Outcome, record: Mapping[str, Any] | None, shared: dict[str, Any]) -> None:
     """The outcome for a person: the gates on stdout, the rest as talk."""
     from bridge.cli.results import print_evidence
 
-    if outcome.status.ended:
-        print_evidence(client.evidence(outcome.status.id))
+    print_evidence(record)
     print_line(outcome.message)
     for line in outcome.details:
         say(f"  {line}")

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from bridge import canonical, records
+from bridge.cli.main import main
 from bridge.client.api import NO_BUS, Client
 from bridge.client.clock import Clock
-from bridge.client.draft import check_manifest, is_manifest, read_draft
 from bridge.client.submission import key_digest
-from bridge.errors import KakeyaError, ManifestError, UsageError
+from bridge.errors import ManifestError, UsageError
 from bridge.records import Prediction
 from bridge.states import State
 from tests.actors import open_bus
@@ -106,21 +106,33 @@ def test_values_that_json_cannot_hold_are_refused(rig: Rig, value: Any) -> None:
     assert "$.params.seconds" in str(caught.value)
 
 
-def admit(hostile: HostileManifest, client: Client) -> None:
-    """What the client does with a manifest file before anything is sent."""
-    draft = read_draft(hostile.data, where="manifest.json")
-    assert is_manifest(draft)
-    check_manifest(draft, client.catalog()[0], make_valid()["bus"])
-
-
 @pytest.mark.parametrize("hostile", CORPUS, ids=lambda hostile: hostile.name)
-def test_a_hostile_manifest_is_refused_at_its_path(
-    hostile: HostileManifest, offline: Client
+def test_a_hostile_manifest_is_refused_at_its_path_and_is_exit_2(
+    hostile: HostileManifest,
+    rig_for_all: Rig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with pytest.raises(KakeyaError) as caught:
-        admit(hostile, offline)
-    assert hostile.path in str(caught.value)
-    assert caught.value.exit_code == 2
+    monkeypatch.chdir(rig_for_all.project)
+    path = tmp_path / "manifest.json"
+    path.write_bytes(hostile.data)
+    assert main(["run", "--manifest", str(path), "--bus", rig_for_all.url]) == 2
+    captured = capsys.readouterr()
+    assert hostile.path in captured.err
+    assert all(char.isprintable() or char in "\n\t" for char in captured.err)
+    assert captured.out == ""
+    assert rig_for_all.client.list() == ()
+
+
+@pytest.fixture(scope="module")
+def rig_for_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """One rig on which nothing is ever submitted."""
+    folder = tmp_path_factory.mktemp("refused")
+    make_bare(folder / "bus.git")
+    found = open_rig(str(folder / "bus.git"), folder)
+    yield found
+    found.close()
 
 
 @pytest.fixture(scope="module")
