@@ -190,8 +190,11 @@ def _say(text: str) -> None:
 
 def _drop_timers() -> None:
     """Cancel what would keep Python from ending: GitPython's watchdog of an interrupted command."""
-    threading = sys.modules.get("threading")
-    for thread in threading.enumerate() if threading else ():
+    if "threading" not in sys.modules:
+        return
+    import threading
+
+    for thread in threading.enumerate():
         if isinstance(thread, threading.Timer):
             thread.cancel()
 
