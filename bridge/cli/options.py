@@ -45,9 +45,6 @@ def merge_shared(given: dict[str, Any]) -> dict[str, Any]:
 def open_client(shared: dict[str, Any], watcher: Watcher | None = None) -> Client:
     """The client that the shared options name."""
     from bridge.client import Client
-    from bridge.git import git_version
-
-    git_version()  # without git, GitPython fails in words that help nobody
     return Client.open(
         shared["bus"],
         root=shared["root"],

@@ -125,6 +125,12 @@ def test_a_calling_gits_variables_point_nowhere(tmp_path: Path) -> None:
     assert json.loads(done.stdout)
 
 
+def test_a_machine_without_git_is_told_so(tmp_path: Path) -> None:
+    done = run_python("-m", "bridge.cli.main", "list", "--json", PATH=str(tmp_path))
+    assert done.code == 2
+    assert json.loads(done.stdout)["message"] == "git is not installed"
+
+
 def test_shell_completion_names_commands() -> None:
     done = run_python(
         "-m",
