@@ -21,7 +21,12 @@ _FILE = click.Path(path_type=Path)
 
 @click.group("evidence")
 def evidence_group() -> None:
-    """Judge records, verify them from their samples, show and compare them."""
+    """Judge records, verify them from their samples, show and compare them.
+
+    \b
+    Example:
+      kakeya_remote evidence verify .kakeya/results/01JMG19Y00ABCDEFGHJKMNPQRS
+    """
 
 
 @evidence_group.command("gate")
