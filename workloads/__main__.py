@@ -18,6 +18,7 @@ from workloads.shared.progress import Progress
 # Each module holds a frozen `Config` and `run(config, context)`; imported only when it is asked
 # for, since most of them import torch.
 WORKLOADS = {
+    "equilibrium": "workloads.equilibrium",
     "kvquant": "workloads.kvquant",
     "niah": "workloads.niah",
     "noop": "workloads.noop",
@@ -54,6 +55,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _load_job(arguments: argparse.Namespace) -> job.Job:
+    # Threads that spin while they wait cost a loaded machine a factor of ten (docs/niah.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if arguments.threads is not None:
         if arguments.threads < 1:
             raise UsageError("at least one thread is needed", where="--threads")
