@@ -9,37 +9,47 @@ from typing import Any
 from evidence.gates.resolve import leaves_of
 from evidence.gates.syntax import AllOf, AnyOf, Compare, Each, Not, Rule, Trend, Within
 from evidence.measuring import Selection, planned_cells
+from evidence.metrics import Coordinates
 from evidence.samples import Sample
 from evidence.spec import Spec
 
 MAX_GAPS = 40
+MAX_CELLS = 3
 NO_SAMPLE = "planned, but no sample was written"
 
 
 def find_gaps(spec: Spec, selection: Selection) -> list[dict[str, Any]]:
     """Planned cells whose samples are too few, too many or none, and rows without a score.
 
-    A gap bears load where a blocking gate reads a metric of the measure.
+    A gap bears load where a blocking gate reads a metric of the measure. Measures that lack the
+    same things share a line.
     """
     loaded = loaded_measures(spec)
-    found: list[dict[str, Any]] = []
+    lines: dict[tuple[str, str], list[str]] = {}
     for measure in dict.fromkeys(metric.measure for metric in spec.metrics):
         rows = [row for row in selection.counted if row.measure == measure]
-        found += _cell_gaps(spec, measure, rows, load=measure in loaded)
+        for line in _cell_gaps(spec, rows):
+            lines.setdefault(line, []).append(measure)
         failed = [row for row in rows if row.score is None]
         if failed:
             why = Counter(row.error for row in failed).most_common(1)[0][0]
-            found.append(
-                _gap(f"{len(failed)} scores of {measure}", f"failed: {why}", measure in loaded)
-            )
+            lines.setdefault((f"{len(failed)} scores", f"failed: {why}"), []).append(measure)
+    found = [
+        _gap(f"{', '.join(measures)}: {planned}", why, not loaded.isdisjoint(measures))
+        for (planned, why), measures in lines.items()
+    ]
     if selection.overlap:
         what = f"{len(selection.overlap)} fresh samples"
         found.append(_gap(what, "their inputs had warmed the same arm up", load=True))
-    if len(found) > MAX_GAPS:
-        rest = found[MAX_GAPS:]
-        load = any(gap["load_bearing"] for gap in rest)
-        found = [*found[:MAX_GAPS], _gap(f"{len(rest)} more", "not listed", load)]
-    return found
+    return _cap(found)
+
+
+def _cap(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    if len(found) <= MAX_GAPS:
+        return found
+    rest = found[MAX_GAPS:]
+    load = any(gap["load_bearing"] for gap in rest)
+    return [*found[:MAX_GAPS], _gap(f"{len(rest)} more", "not listed", load)]
 
 
 def loaded_measures(spec: Spec) -> set[str]:
@@ -59,35 +69,53 @@ def metrics_of(rule: Rule) -> set[str]:
     return metrics_of(rule.rule) if isinstance(rule, (Each, Not)) else set()
 
 
-def _cell_gaps(
-    spec: Spec, measure: str, rows: Sequence[Sample], *, load: bool
-) -> list[dict[str, Any]]:
+Cell = tuple[tuple[str, str], ...]
+
+
+def _cell_gaps(spec: Spec, rows: Sequence[Sample]) -> list[tuple[str, str]]:
+    """What a measure lacks, as (planned, why): whole places first, then single cells."""
     plan = spec.plan
+    if not rows:
+        return [("samples", "none were written")]
     if not (plan.arms or plan.seeds or plan.dims):
-        return [] if rows else [_gap(f"samples of {measure}", "none were written", load)]
+        return []
+    names = {name for row in rows for name, _ in row.at} & set(plan.dims)
+    planned = list(dict.fromkeys(_planned_cell(cell, names) for cell in planned_cells(plan)))
+    counts = Counter(_cell_of(row, spec, names) for row in rows)
+    wrong = [cell for cell in planned if counts[cell] == 0 or plan.n not in (None, counts[cell])]
     found = []
-    names = (
-        set(plan.dims) & {name for row in rows for name, _ in row.at} if rows else set(plan.dims)
-    )
-    counts: Counter[Any] = Counter(
-        (row.arm, row.seed, tuple(pair for pair in row.at if pair[0] in names)) for row in rows
-    )
-    for arm, seed, at in planned_cells(plan):
-        places = tuple(pair for pair in at if pair[0] in names)
-        count = sum(
-            number
-            for (row_arm, row_seed, row_at), number in counts.items()
-            if arm in (None, row_arm) and seed in (None, row_seed) and row_at == places
-        )
-        if count == 0 or (plan.n is not None and count != plan.n):
-            what = ", ".join(
-                [*filter(None, [arm]), *(f"{k}={v}" for k, v in places), f"seed {seed}"]
-            )
-            planned = f"{plan.n} samples" if plan.n else "samples"
-            gap = _gap(f"{measure}[{what}]: {planned}", f"{count} found", load)
-            if gap not in found:
-                found.append(gap)
+    for place in dict.fromkeys(pair for cell in wrong for pair in cell):
+        there = [cell for cell in planned if place in cell]
+        whole = all(cell in wrong and counts[cell] == 0 for cell in there)
+        if whole and len(there) < len(planned):
+            found.append((_say([place]), f"none found in {len(there)} cells"))
+            wrong = [cell for cell in wrong if place not in cell]
+    groups: dict[int, list[Cell]] = {}
+    for cell in wrong:
+        groups.setdefault(counts[cell], []).append(cell)
+    for count, cells in sorted(groups.items()):
+        size = f"{plan.n} samples" if plan.n is not None else "samples"
+        shown = "; ".join(_say(cell) for cell in cells[:MAX_CELLS])
+        more = f" and {len(cells) - MAX_CELLS} cells more" if len(cells) > MAX_CELLS else ""
+        found.append((f"{size} at {shown}{more}", f"{count} found"))
     return found
+
+
+def _planned_cell(cell: tuple[str | None, str | None, Coordinates], names: set[str]) -> Cell:
+    arm, seed, at = cell
+    head = [("arm", arm)] if arm is not None else []
+    tail = [("seed", seed)] if seed is not None else []
+    return (*head, *(pair for pair in at if pair[0] in names), *tail)
+
+
+def _cell_of(row: Sample, spec: Spec, names: set[str]) -> Cell:
+    head = [("arm", row.arm)] if spec.plan.arms else []
+    tail = [("seed", row.seed)] if spec.plan.seeds else []
+    return (*head, *(pair for pair in row.at if pair[0] in names), *tail)
+
+
+def _say(cell: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(f"{name}={place}" for name, place in cell)
 
 
 def _gap(planned: str, why: str, load: bool) -> dict[str, Any]:

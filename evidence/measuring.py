@@ -70,14 +70,17 @@ def build_metrics(spec: Spec, counted: Iterable[Sample]) -> tuple[Metric, ...]:
 def _build(spec: MetricSpec, rows: Sequence[Sample]) -> list[Metric]:
     groups: dict[tuple[str | None, Coordinates], list[Sample]] = {}
     for row in rows:
-        if row.measure == spec.measure and _stands_in(spec, row):
+        if reads(spec, row):
             groups.setdefault(_place(spec, row), []).append(row)
     return [_reduce(spec, arm, at, group) for (arm, at), group in groups.items()]
 
 
-def _stands_in(spec: MetricSpec, row: Sample) -> bool:
+def reads(spec: MetricSpec, row: Sample) -> bool:
+    """Whether a metric counts a row: its measure, at the places of its `where`."""
     places = dict(row.at) | {"seed": row.seed}
-    return all(places.get(name) == place for name, place in spec.where.items())
+    return row.measure == spec.measure and all(
+        places.get(name) == place for name, place in spec.where.items()
+    )
 
 
 def _place(spec: MetricSpec, row: Sample) -> tuple[str | None, Coordinates]:

@@ -31,7 +31,9 @@ def _frame(
     for mark in marks:
         y = mark * slope + offset
         pieces.append(svg.line((LEFT, y), (RIGHT, y), "line"))
-        pieces.append(svg.text(LEFT - 6, y + 4, f"{mark:g}", anchor="end", kind="soft small"))
+        pieces.append(
+            svg.text(LEFT - 6, y + 4, svg.axis_number(mark), anchor="end", kind="soft small")
+        )
     if unit not in ("", "1"):
         pieces.append(svg.text(LEFT, top - 6, unit, kind="soft small"))
     return pieces, slope, offset, top
@@ -152,7 +154,7 @@ def _cell(
     tint = round(6 + 84 * min(1.0, max(0.0, share)))
     style = f"fill:color-mix(in srgb,var(--heat) {tint}%,var(--surface))"
     words = f"{row['k']}/{row['n']}" if row["k"] is not None else short(row["value"], 3)
-    ink = ' style="fill:var(--heat-ink)"' if tint > 52 else ""
+    ink = ' style="fill:var(--heat-ink)"' if tint > 72 else ""
     label = svg.text(x + width / 2, y + height / 2 + 4, words, anchor="middle", kind="strong")
     return [svg.box(x, y, width, height, style), label.replace("<text", f"<text{ink}", 1)]
 

@@ -11,7 +11,7 @@ from evidence.report import svg
 from evidence.report.text import flatten, interval_text, short, sort_gates
 
 WIDTH, LEFT, RIGHT, ROW, HEADING = 460.0, 12.0, 448.0, 42.0, 22.0
-MAX_LABEL = 58
+LINE_LENGTH = 78
 MAX_ROWS = 40
 
 
@@ -98,8 +98,9 @@ def _draw_bar(bar: Bar, top: float) -> list[str]:
         return min(max(value * slope + offset, LEFT), RIGHT)
 
     middle = top + 25
-    label = bar.label if len(bar.label) <= MAX_LABEL else f"{bar.label[: MAX_LABEL - 1]}…"
     seen = f"{short(str(bar.observed))} · {bar.threshold} · {bar.verdict}"
+    room = LINE_LENGTH - len(seen)
+    label = bar.label if len(bar.label) <= room else f"{bar.label[: room - 1]}…"
     pieces = [
         svg.text(LEFT, top + 11, label, kind="tiny soft"),
         svg.text(RIGHT, top + 11, seen, anchor="end", kind="tiny strong"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from evidence.gaps import metrics_of
+from evidence.measuring import reads
 from evidence.record import Assembled
 from evidence.report import figures
 from evidence.report.forest import draw_forest
@@ -29,7 +30,12 @@ def draw_plots(assembled: Assembled) -> tuple[Plot, ...]:
 
 def _gated_metrics(assembled: Assembled) -> list[str]:
     gated = {name for gate in assembled.spec.gates for name in metrics_of(gate.rule)}
-    return [metric.name for metric in assembled.spec.metrics if metric.name in gated]
+    first: dict[tuple[str, ...], str] = {}
+    for metric in assembled.spec.metrics:
+        if metric.name in gated:  # metrics that read the same rows share one figure
+            rows = (metric.measure, *(f"{key}={at}" for key, at in sorted(metric.where.items())))
+            first.setdefault(rows, metric.name)
+    return list(first.values())
 
 
 def _title(assembled: Assembled, spec: PlotSpec, default: str) -> str:
@@ -73,7 +79,7 @@ def _heatmap(assembled: Assembled, spec: PlotSpec) -> Iterator[Plot | None]:
 
 def _dots(assembled: Assembled, spec: PlotSpec) -> Iterator[Plot | None]:
     metric = next(one for one in assembled.spec.metrics if one.name == spec.metric)
-    rows = [row for row in assembled.selection.counted if row.measure == metric.measure]
+    rows = [row for row in assembled.selection.counted if reads(metric, row)]
     title = spec.title or f"{spec.metric} for each seed"
     share = metric.reducer == "proportion"
     yield figures.draw_dots(title, spec.metric, rows, share=share)

@@ -107,6 +107,14 @@ def ticks(lo: float, hi: float, count: int = 4) -> list[float]:
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
+def axis_number(value: float) -> str:
+    """A number short enough for an axis: 15000000 is `15M`."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            return f"{value / (1e3 if letter == 'k' else size):g}{letter}"
+    return f"{value:g}"
+
+
 def arm_colour(index: int) -> str:
     """The colour variable of the n-th arm."""
     return f"a{index % ARM_COLOURS}"

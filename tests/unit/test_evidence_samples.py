@@ -140,3 +140,15 @@ def test_scores_that_a_reducer_cannot_take_are_a_fault_and_no_crash() -> None:
     samples = read_samples(lines(row(measure="tok_s", score=0)))
     found = {metric.name: metric for metric in build_metrics(parse_spec(spec()), samples)}
     assert "positive" in found["speed"].fault
+
+
+def test_a_gap_names_whole_places_first_and_then_cells() -> None:
+    from evidence.gaps import find_gaps
+
+    parsed = parse_spec(spec())
+    rows = [one for one in sample_rows() if one["at"]["context"] != 512][:-2]
+    gaps = find_gaps(parsed, select(read_samples(lines(*rows)), parsed.plan))
+    told = [(gap["planned"], gap["why"]) for gap in gaps]
+    assert told[0] == ("recall, tok_s: context=512", "none found in 12 cells")
+    assert [why for _, why in told[1:]] == ["3 found"]
+    assert "4 samples at arm=sink_window, context=256, depth=100, seed=1" in told[1][0]
