@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from decimal import Context, Decimal
 from fractions import Fraction
+
+_DIGITS = Context(prec=28)
 
 Reducer = Callable[[Sequence[Fraction]], Fraction]
 
@@ -50,6 +53,13 @@ def variance(values: Sequence[Fraction]) -> Fraction:
     return sum(((value - centre) ** 2 for value in values), Fraction(0)) / (len(values) - 1)
 
 
+def deviation(values: Sequence[Fraction]) -> Fraction:
+    """The standard deviation, to 28 digits; raises as `variance`."""
+    found = Fraction(variance(values))
+    quotient = _DIGITS.divide(Decimal(found.numerator), Decimal(found.denominator))
+    return Fraction(_DIGITS.sqrt(quotient))
+
+
 def total(values: Sequence[Fraction]) -> Fraction:
     """The sum."""
     return sum(values, Fraction(0))
@@ -78,6 +88,7 @@ REDUCERS: dict[str, Reducer] = {
     "first": lambda values: values[0],
     "last": lambda values: values[-1],
     "variance": variance,
+    "std": deviation,
 }
 ALIASES = {"harmonic": "harmonic_mean", "hmean": "harmonic_mean", "p50": "median", "n": "count"}
 SMOOTH = frozenset({"mean", "harmonic_mean", "median", "p10", "p25", "p75", "p90"})

@@ -25,7 +25,8 @@ METHODS = (
     "paired-bootstrap",
     "cluster-bootstrap",
 )
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/+-]{0,99}", re.ASCII)
+_UNSEEN = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"  # would not show in a report
+_ID = re.compile(rf"\w[^{_UNSEEN}]{{0,99}}")
 _KEYS = {"id", "rule", "decide", "needs", "blocking", "kind", "tags", "note", "expect"}
 _EXPECTED = {*(verdict.value for verdict in Verdict), *(item.value for item in PredictionOutcome)}
 

@@ -31,7 +31,9 @@ from evidence.gates.syntax import (
 )
 from evidence.reducers import ALIASES, REDUCERS
 
-NAME = re.compile(r"[A-Za-z0-9_@][A-Za-z0-9_@.:|%/+-]{0,99}", re.ASCII)
+NAME = re.compile(  # no control or direction sign, which would not show in a report
+    r"[\w@|%][^\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]{0,99}"
+)
 _METRIC_KEYS = {"m", "arm", "at", "stat", "base"}
 _CASES_KEYS = {"base", "lost_max", "pass_min", "gained_min", "redefined_max", "require"}
 _STATS = sorted({*REDUCERS, *ALIASES})

@@ -80,7 +80,7 @@ def draw_ladder(
             pieces.append(svg.line(one, two, svg.arm_colour(index), 1.2))
         pieces += [svg.dot(*spot, svg.arm_colour(index), radius=5) for spot in points]
     description = "; ".join(_say(row) for row in rows)
-    name = f"ladder-{rows[0]['name']}"
+    name = svg.plot_name("ladder", rows[0]["name"])
     drawn = svg.picture(name, title, description, (WIDTH, HEIGHT), pieces)
     return svg.Plot(name, title, "Bars are the metric's own intervals.", description, drawn)
 
@@ -128,7 +128,7 @@ def draw_heatmap(
     pieces.append(svg.text(left, end + 35, axis, kind="soft small"))
     size = (left + wide * len(places[0]) + 8, end + 42)
     description = "; ".join(_say(row) for row in found.values())
-    name = f"heatmap-{rows[0]['name']}-{arm or 'all'}"
+    name = svg.plot_name("heatmap", rows[0]["name"], arm or "all")
     heading = f"{title}: {arm}" if arm else title
     caption = "Successes of trials in each cell; darker is more." if share else "Darker is more."
     return svg.Plot(
@@ -195,7 +195,7 @@ def draw_dots(title: str, metric: str, rows: Sequence[Sample], *, share: bool) -
         f"{arm} seed {seed}: mean {means[arm, seed]:.4g} of {len(found)}"
         for (arm, seed), found in groups.items()
     )
-    name = f"dots-{metric}"
+    name = svg.plot_name("dots", metric)
     caption = (
         "Share of successes for each seed."
         if share
@@ -233,7 +233,7 @@ def draw_paired(title: str, one: Metric, two: Metric) -> svg.Plot | None:
     words = (
         f"{len(pairs)} units: {risen} higher in {two.arm}, {fallen} lower, the dots are the metric"
     )
-    name = f"paired-{one.name}"
+    name = svg.plot_name("paired", one.name)
     drawn = svg.picture(name, title, words, (WIDTH, BOTTOM + 26), pieces)
     return svg.Plot(name, title, words, words, drawn)
 

@@ -13,6 +13,7 @@ from evidence.report.svg import Plot
 from evidence.spec import PlotSpec
 
 MAX_DEFAULT_DOTS = 3
+MAX_PLOTS = 40
 
 
 def draw_plots(assembled: Assembled) -> tuple[Plot, ...]:
@@ -25,7 +26,11 @@ def draw_plots(assembled: Assembled) -> tuple[Plot, ...]:
         for name in _gated_metrics(assembled)[:MAX_DEFAULT_DOTS]:
             found += _dots(assembled, PlotSpec("dots", name))
     found.append(figures.draw_timeline(assembled.record["timings"]))
-    return tuple(plot for plot in found if plot is not None)
+    unique: dict[str, Plot] = {}
+    for plot in found:
+        if plot is not None:  # of two arms whose names differ by signs alone, one keeps the name
+            unique.setdefault(plot.name, plot)
+    return tuple(unique.values())[:MAX_PLOTS]
 
 
 def _gated_metrics(assembled: Assembled) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -49,17 +50,22 @@ def picture(
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
         f'role="img" aria-labelledby="{label}-t {label}-d">'
-        f'<title id="{label}-t">{escape(title)}</title>'
-        f'<desc id="{label}-d">{escape(description)}</desc>'
+        f'<title id="{label}-t">{clean(title)}</title>'
+        f'<desc id="{label}-d">{clean(description)}</desc>'
         f"<style>{_STYLE}</style>{''.join(body)}</svg>"
     )
+
+
+def clean(words: str) -> str:
+    """Text that may stand in XML: escaped, and without characters that XML does not have."""
+    return escape("".join(char if char.isprintable() else "\ufffd" for char in words))
 
 
 def text(x: float, y: float, words: object, *, anchor: str = "start", kind: str = "") -> str:
     """One line of text."""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">'
-        f"{escape(str(words))}</text>"
+        f"{clean(str(words))}</text>"
     )
 
 
@@ -113,6 +119,11 @@ def axis_number(value: float) -> str:
         if abs(value) >= size:
             return f"{value / (1e3 if letter == 'k' else size):g}{letter}"
     return f"{value:g}"
+
+
+def plot_name(*parts: str) -> str:
+    """A name for a file and for an id, whatever a job called its arms."""
+    return "-".join(re.sub(r"[^A-Za-z0-9_]+", "-", part).strip("-")[:60] or "x" for part in parts)
 
 
 def arm_colour(index: int) -> str:

@@ -216,3 +216,17 @@ def test_show_prints_tables_and_keeps_control_characters_out(tmp_path: Path) -> 
     assert "\x1b" not in done.stdout
     for words in ("full-beats-window", "newcombe", "confirmed", "niah-smoke", "speed"):
         assert words in done.stdout
+
+
+def test_arms_of_a_job_cannot_name_a_file_elsewhere(tmp_path: Path) -> None:
+    rows = [{**row, "arm": "../../../outside\x1b"} for row in sample_rows() if row["arm"] == "full"]
+    document = spec() | {"gates": [], "predictions": []}
+    document["plan"] = {"dims": document["plan"]["dims"]}
+    paths = write_job(tmp_path / "a" / "b", rows=rows, spec_data=document)
+    out = tmp_path / "a" / "b" / "out"
+    written = judge(JudgeInput(paths["facts"], paths["samples"], paths["spec"], out))
+    assert all(path.parent == out for path in written.files)
+    assert any("heatmap" in path.name and "outside" in path.name for path in written.files)
+    assert not list(tmp_path.glob("*outside*"))
+    for path in out.glob("*.svg"):
+        ElementTree.fromstring(path.read_text())

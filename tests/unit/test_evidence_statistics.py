@@ -165,6 +165,7 @@ def test_reducers_agree_with_scipy_and_numpy() -> None:
         "p10": np.quantile(scores, 0.1),
         "p95": np.quantile(scores, 0.95),
         "variance": np.var(scores, ddof=1),
+        "std": np.std(scores, ddof=1),
     }
     for name, value in expected.items():
         assert float(REDUCERS[name](exact)) == pytest.approx(value)
