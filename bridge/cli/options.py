@@ -45,6 +45,7 @@ def merge_shared(given: dict[str, Any]) -> dict[str, Any]:
 def open_client(shared: dict[str, Any], watcher: Watcher | None = None) -> Client:
     """The client that the shared options name."""
     from bridge.client import Client
+
     return Client.open(
         shared["bus"],
         root=shared["root"],

@@ -17,7 +17,7 @@ import pytest
 
 from bridge import proc, records
 from bridge.cli.main import main
-from bridge.records import Decline
+from bridge.records import Decline, Progress
 from bridge.states import Event
 from tests.hostile import make_valid
 from tests.integration.client_rig import Rig, open_rig
@@ -290,7 +290,9 @@ def on_terminal(rig: Rig, *words: str, **more: str) -> bytes:
     """What a command writes to a terminal."""
     master, slave = os.openpty()
     env = environment(TERM="xterm-256color", COLUMNS="200", **more)
-    process = subprocess.Popen(command(*words), cwd=rig.project, env=env, stdout=slave)
+    process = subprocess.Popen(
+        command(*words), cwd=rig.project, env=env, stdout=slave, stderr=slave
+    )
     os.close(slave)
     out = b""
     with contextlib.suppress(OSError):  # Linux says EIO when the other side has closed
@@ -309,6 +311,16 @@ def test_on_a_terminal_logs_cannot_move_the_cursor(rig: Rig) -> None:
     assert b"\x1b" not in on_terminal(rig, "logs", job)
     assert b"\\x1b[2Jgone\\x07" in on_terminal(rig, "logs", job)
     assert b"\x1b[2Jgone\x07" in on_terminal(rig, "logs", job, "--raw")
+
+
+def test_a_wait_on_a_terminal_is_live_and_gives_the_terminal_back(rig: Rig) -> None:
+    job, ref = rig.submit()
+    rig.runner.claim(ref)
+    rig.runner.log(ref, b"", Progress(3, 3, note="\u00fcber"))
+    rig.runner.finish(ref)
+    out = on_terminal(rig, "wait", job)
+    assert b"done, verdict pass" in out
+    assert out.rfind(b"\x1b[?25h") > out.rfind(b"\x1b[?25l") > -1
 
 
 def test_no_color_is_kept(rig: Rig) -> None:
