@@ -65,6 +65,8 @@ def start_command(with_parent: bool, **given: Any) -> None:
     try:
         runner.open()
         runner.run(lambda: stopping.now or (with_parent and os.getppid() != parent))
+        if with_parent:  # nobody will start this runner again to find what still runs
+            runner.cancel_all(limit_s=15.0)
     finally:
         runner.close()
 

@@ -7,6 +7,7 @@ beats the heart, never waits for them.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor as Pool
@@ -15,13 +16,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.bus.chain import Chain
-from bridge.errors import KakeyaError
+from bridge.errors import ExecutorError, KakeyaError
 from bridge.git import Git
 from bridge.records import ArtifactRef, Claim, Exit, Progress, Request, Resources, clean_text
-from bridge.runner.collect import read_tail
 from bridge.runner.config import RunnerConfig
 from bridge.runner.judging import Case, Judgement, judge_attempt
 from bridge.runner.outbox import write_synced
+from bridge.runner.output import Output, read_progress
 from bridge.runner.trust import Trust
 from bridge.runner.workspace import (
     Workspace,
@@ -32,11 +33,8 @@ from bridge.runner.workspace import (
 )
 from executors import make_executor
 from executors.contract import OUT, Executor, Handle, Poll, handle_from_json
+from executors.supervise.launch import LAUNCH, launch_from_json
 from presets.definition import Preset
-
-MAX_CHUNK_BYTES = 256 * 1024
-MAX_LOG_BYTES = 8 * 2**20
-
 
 RETRIED = frozenset({"vanished", "launch"})
 """Ends that are the machine's fault, not the job's: the next attempt may do better."""
@@ -109,13 +107,16 @@ class Attempt:
         self.folder = job_folder(around.config.state_dir, self.request.id, self.claim.attempt)
         self.cancelled = False
         self._around = around
-        self._executor: Executor = make_executor(self.claim.executor)
+        options = around.config.executors[self.claim.executor]
+        self._executor: Executor = make_executor(self.claim.executor, options)
+        self._output = Output(self._executor, _secret_values(preset, around.config))
+        self._looking: Future[Poll] | None = None
+        self._said = ""
         self._timings = Timings(time.time())
         self._preparing: Future[Handle] | None = None
         self._judging: Future[Judgement] | None = None
         self._handle: Handle | None = None
         self._exit: Exit | None = None
-        self._log_offset = 0
 
     @property
     def resources(self) -> Resources:
@@ -127,17 +128,20 @@ class Attempt:
         self._preparing = self._around.pool.submit(self._prepare)
 
     def adopt(self, log_offset: int) -> None:
-        """Go on after a restart of the runner: with the job if it was launched, else anew.
+        """Go on after a restart of the runner: with the job if it was staged, else anew.
 
         Args:
             log_offset: bytes of output that the bus has already.
         """
-        handle = read_json(self.folder / "handle.json")
-        if not handle:
+        self._output.offset = log_offset
+        handle, launch = (read_json(self.folder / name) for name in ("handle.json", LAUNCH))
+        if handle:
+            self._handle = handle_from_json(handle)
+        elif launch:  # perhaps started, perhaps not: a second submit finds the first one's job
+            staged = launch_from_json(launch)
+            self._preparing = self._around.pool.submit(self._executor.submit, staged)
+        else:
             self.start()
-            return
-        self._handle = handle_from_json(handle)
-        self._log_offset = log_offset
         marks = read_json(self.folder / "timings.json")
         for name in ("claimed", "launched", "ended"):
             mark = marks.get(name)
@@ -148,7 +152,7 @@ class Attempt:
         """End the job; its result will say cancelled."""
         self.cancelled = True
         if self._handle is not None and self._exit is None:
-            self._executor.cancel(self._handle)
+            self._around.pool.submit(self._executor.cancel, self._handle)
 
     def advance(self) -> None:
         """Look at whatever is under way and take the next step when it is done."""
@@ -157,38 +161,53 @@ class Attempt:
         elif self._judging is not None and self._judging.done():
             self._take_judgement(self._judging)
         elif self._handle is not None and self._exit is None:
-            poll = self._executor.poll(self._handle)
-            if poll.exit is not None:
-                self._take_exit(poll)
+            self._look(self._handle)
+
+    def _look(self, handle: Handle) -> None:
+        """Ask how the job is: another machine is asked on a thread, since it may not answer."""
+        try:
+            if self.claim.executor == "local":
+                poll = self._executor.poll(handle)
+                self._output.read(handle)
+            elif self._looking is None:
+                self._looking = self._around.pool.submit(self._look_away, handle)
+                return
+            elif not self._looking.done():
+                return
+            else:
+                looking, self._looking = self._looking, None
+                poll = looking.result()
+        except ExecutorError as error:
+            self._say_once(f"cannot be asked now: {error}")
+            return
+        if poll.exit is not None:
+            self._take_exit(poll)
+
+    def _look_away(self, handle: Handle) -> Poll:
+        poll = self._executor.poll(handle)
+        self._output.read(handle)
+        return poll
+
+    def _say_once(self, text: str) -> None:
+        if text != self._said:
+            self._said = text
+            self._around.say(text)
 
     def take_log(self) -> bytes:
-        """The next piece of output that the bus does not have, cut at a line where it can be."""
-        if self._handle is None or self._log_offset >= MAX_LOG_BYTES:
+        """The next piece of output that the bus does not have, secrets masked."""
+        if self._handle is None:
             return b""
-        limit = min(MAX_CHUNK_BYTES, MAX_LOG_BYTES - self._log_offset)
-        piece = self._executor.logs(self._handle, self._log_offset, limit)
-        if len(piece) == limit and b"\n" in piece:
-            piece = piece[: piece.rindex(b"\n") + 1]
-        self._log_offset += len(piece)
-        return piece
+        if self.ended is not None:
+            self._output.read(self._handle)
+        return self._output.take(whole=self.ended is not None)
 
-    def return_log(self, size: int) -> None:
-        """The bus did not take the last piece, of `size` bytes: it is the next one again."""
-        self._log_offset -= size
+    def settle_log(self, *, won: bool) -> None:
+        """Whether the bus took the pieces since the last time; if not, they come again."""
+        self._output.settle(won=won)
 
     def take_progress(self) -> Progress | None:
         """The job's latest report of progress, None if there is none."""
-        tail = read_tail(self.folder / OUT / "progress.jsonl", 4096)
-        try:
-            row = json.loads(tail.strip().splitlines()[-1])
-            return Progress(
-                step=int(row["step"]),
-                total=None if row.get("total") is None else int(row["total"]),
-                eta_s=None if row.get("eta_s") is None else round(float(row["eta_s"]), 1),
-                note=clean_text(str(row.get("note", "")), 200),
-            )
-        except (ValueError, KeyError, TypeError, IndexError, OverflowError):
-            return None  # none yet, half written, or not what a progress row is
+        return read_progress(self.folder / OUT)
 
     def _prepare(self) -> Handle:
         workspace = prepare_workspace(
@@ -292,6 +311,12 @@ class Attempt:
         if end.reason == "exit" and end.code in self.preset.retry_exit_codes:
             return f"exit code {end.code}, which the preset says to retry"
         return ""
+
+
+def _secret_values(preset: Preset, config: RunnerConfig) -> tuple[bytes, ...]:
+    """The values of the preset's secret variables, that no log may show."""
+    env = {**os.environ, **config.env}
+    return tuple(env[name].encode() for name in preset.secrets if env.get(name))
 
 
 def _describe(error: BaseException) -> str:

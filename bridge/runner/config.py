@@ -32,6 +32,7 @@ class RunnerConfig:
         allowed_signers: keys whose signed requests may bring code that is not merged.
         run_as: another user of this machine that jobs run as, None for the runner's own.
         python: interpreter of the jobs.
+        executors: the ways to launch that this runner has, with their options.
         slots: what may be in use at once by all jobs.
         keep_jobs: folders of ended jobs that are kept for a person to look at.
     """
@@ -49,6 +50,7 @@ class RunnerConfig:
     run_as: str | None
     python: str
     slots: Resources
+    executors: Mapping[str, Mapping[str, str]]
     env: Mapping[str, str]
     state_dir: Path
     cache_dir: Path
@@ -126,6 +128,7 @@ def parse_config(document: Any, *, where: str, base: Path) -> RunnerConfig:
         run_as=run_as,
         python=document.get("python", sys.executable),
         slots=Resources(**{**_whole_machine(), **document.get("slots", {})}),
+        executors=MappingProxyType(dict(document.get("executors", {"local": {}}))),
         env=MappingProxyType(dict(document.get("env", {}))),
         state_dir=folders["state_dir"],
         cache_dir=folders["cache_dir"],

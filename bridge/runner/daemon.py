@@ -146,6 +146,15 @@ class Runner:
             self.step()
             self._clock.pause(_TICK_S)
 
+    def cancel_all(self, *, limit_s: float) -> None:
+        """Cancel what is held and write the results, for at most `limit_s`."""
+        self.draining = True
+        self._held.cancel_all()
+        end_s = self._clock.monotonic() + limit_s
+        while not self.idle and self._clock.monotonic() < end_s:
+            self.step()
+            self._clock.pause(_TICK_S)
+
     def run_once(self, *, timeout_s: float) -> int:
         """Serve until one job has ended, or none came for `timeout_s`; the number of jobs ended."""
         begun_s = self._clock.monotonic()

@@ -107,6 +107,11 @@ class HeldJobs:
                 self._say(f"{job_id}: cancel wished")
                 held.attempt.cancel()
 
+    def cancel_all(self) -> None:
+        """Cancel every held job."""
+        for held in self._held.values():
+            held.attempt.cancel()
+
     def advance(self) -> None:
         """Move every job on; nothing is pushed."""
         for held in self._held.values():
@@ -119,7 +124,7 @@ class HeldJobs:
                 continue
             held.log_due_s = now_s + self._config.profile.log_s
             before = held.attempt.chain
-            chain, commit, logged = self._compose(held.attempt)
+            chain, commit = self._compose(held.attempt)
             if commit is None:
                 continue
             held.pushing = True
@@ -127,21 +132,20 @@ class HeldJobs:
             name = f"{job_id}-{attempt.claim.attempt}.result" if chain.ended else None
             batch.add(
                 Update(before.ref, before.tip, commit),
-                lambda outcome, held=held, chain=chain, logged=logged: self._settle(  # type: ignore[misc]
-                    held, chain, logged, outcome
+                lambda outcome, held=held, chain=chain: self._settle(  # type: ignore[misc]
+                    held, chain, outcome
                 ),
                 letter=name,
             )
 
-    def _compose(self, attempt: Attempt) -> tuple[Chain, Prepared | None, int]:
+    def _compose(self, attempt: Attempt) -> tuple[Chain, Prepared | None]:
         """All the steps that an attempt is ready for, as one commit with the others behind it."""
-        chain, logged = attempt.chain, 0
+        chain = attempt.chain
         commits: list[Prepared] = []
         while (found := self._steps.log(attempt, chain)) is not None:
             chunk, files = found
             commits.append(self._steps.compose(chain, Event.LOG, chunk, files))
             chain = advance(chain, Event.LOG, chunk, commits[-1])
-            logged += chunk.bytes
             if attempt.ended is None:
                 break  # the rest of a flood waits its turn
         if attempt.ended is not None and self._may_retry(attempt, chain):
@@ -152,24 +156,24 @@ class HeldJobs:
             commits.append(self._steps.compose(chain, event, result, attempt.ended.files))
             chain = advance(chain, event, result, commits[-1])
         if not commits:
-            return chain, None, 0
+            return chain, None
         objects = tuple(item for commit in commits for item in commit.objects)
-        return chain, Prepared(commits[-1].oid, objects, commits[-1].files), logged
+        return chain, Prepared(commits[-1].oid, objects, commits[-1].files)
 
     def _may_retry(self, attempt: Attempt, chain: Chain) -> bool:
         assert attempt.ended is not None
         return bool(attempt.ended.again) and chain.attempt < attempt.request.max_attempts
 
-    def _settle(self, held: Held, chain: Chain, logged: int, outcome: Outcome) -> None:
+    def _settle(self, held: Held, chain: Chain, outcome: Outcome) -> None:
         held.pushing = False
         attempt = held.attempt
+        attempt.settle_log(won=outcome is Outcome.WON)
         if outcome is Outcome.WON:
             attempt.chain = chain
             if attempt.ended is not None and not chain.held:
                 self.ended += chain.ended
                 self._let_go(attempt, f"{chain.state}: {attempt.ended.message}")
             return
-        attempt.return_log(logged)
         chain = self._bus.load(attempt.chain.ref)
         if chain.held and chain.claim_oid == attempt.claim_oid:
             self._say(f"{chain.job.id}: writing over a foreign commit: {chain.fault}")

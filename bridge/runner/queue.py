@@ -20,7 +20,6 @@ from bridge.runner.trust import Trust
 from bridge.runner.workspace import is_merged
 from bridge.signing import verify_request
 from bridge.states import TERMINAL_EVENTS, Event, State
-from executors import EXECUTORS
 
 LOADS_PER_LOOK = 16  # a flood of requests may not keep the heart from beating
 _QUEUED = frozenset({Event.REQUEST, Event.REQUEUE})
@@ -67,7 +66,7 @@ class Queue:
         self._signers: dict[str, str] = {}
         self._counter = 0
         self.claims_made = 0
-        self.executors = tuple(EXECUTORS)
+        self.executors = tuple(config.executors)
 
     def update(self, snapshot: Snapshot, now_s: float) -> bool:
         """Take over a poll; whether anything moved."""

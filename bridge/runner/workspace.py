@@ -108,9 +108,15 @@ def prepare_workspace(
         ),
         resources=request.resources,
         run_as=config.run_as,
+        writable=(_checkpoint_folder(config.state_dir, request.id),),
         labels=request.labels,
     )
     return Workspace(folder, job, inputs, tree, _find_lfs_pointers(folder / CODE))
+
+
+def _checkpoint_folder(state_dir: Path, request_id: str) -> Path:
+    """What outlives an attempt, so that the next one on this machine resumes."""
+    return state_dir / "checkpoints" / request_id
 
 
 def _write_job_file(
@@ -122,7 +128,7 @@ def _write_job_file(
     env: Mapping[str, str],
     state_dir: Path,
 ) -> None:
-    checkpoint = state_dir / "checkpoints" / request.id
+    checkpoint = _checkpoint_folder(state_dir, request.id)
     checkpoint.mkdir(parents=True, exist_ok=True)
     document = {
         "schema": "kakeya.job/1",

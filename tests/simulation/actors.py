@@ -73,7 +73,7 @@ class SimulatedAttempt:
         self.cancelled = False
         self.folder = around.config.state_dir / "jobs" / f"{self.request.id}-{self.claim.attempt}"
         self._machine = machine
-        self._said = 0
+        self._said = self._taken = 0
 
     @property
     def resources(self) -> Resources:
@@ -122,11 +122,14 @@ class SimulatedAttempt:
         if process is None or self._said > 3 or process.steps_left % 2:
             return b""
         self._said += 1
+        self._taken += 1
         return b"."
 
-    def return_log(self, size: int) -> None:
-        """The bus did not take it."""
-        self._said -= size
+    def settle_log(self, *, won: bool) -> None:
+        """Whether the bus took what was said since the last time."""
+        if not won:
+            self._said -= self._taken
+        self._taken = 0
 
     def take_progress(self) -> Progress | None:
         """None is reported."""
@@ -167,6 +170,7 @@ class Machine:
             run_as="nobody",
             python="python3",
             slots=Resources(cpus=2, memory_mb=1024),
+            executors={"local": {}},
             env=MappingProxyType({}),
             state_dir=self.folder / "state",
             cache_dir=self.folder / "cache",

@@ -19,15 +19,15 @@ _DATE = re.compile(rb"^committer .* ([0-9]+) \+0000$", re.MULTILINE)
 class Zombie(HeldJobs):
     """Takes every lost step for a foreign commit, and writes over it."""
 
-    def _settle(self, held: Held, chain: Any, logged: int, outcome: Outcome) -> None:
+    def _settle(self, held: Held, chain: Any, outcome: Outcome) -> None:
         if outcome is Outcome.LOST:
             held.pushing = False
-            held.attempt.return_log(logged)
+            held.attempt.settle_log(won=False)
             now = self._bus.load(held.attempt.chain.ref)
             claim = held.attempt.chain
             held.attempt.chain = _with_tip(claim, now.tip, now.files)
             return
-        super()._settle(held, chain, logged, outcome)
+        super()._settle(held, chain, outcome)
 
 
 def _with_tip(chain: Any, tip: str, files: Any) -> Any:
