@@ -145,5 +145,6 @@ def _count(batch: Batch, decoded: Decoded) -> Counter[str]:
             f"{batch.arm}.new_tokens": decoded.tokens.numel(),
             f"{batch.arm}.prefill_ms": round(decoded.prefill_s * 1000),
             f"{batch.arm}.decode_ms": round(decoded.decode_s * 1000),
+            f"{batch.arm}.process_ms": round(decoded.process_s * 1000),
         }
     )

@@ -146,7 +146,7 @@ class Context:
         if self._journal is not None:
             self._journal.close()
         document = {
-            "schema": "kakeya.facts/1",
+            "schema": "kakeya.workload/1",
             **self._facts,
             "attempt": self.attempt,
             "ended": ended,
