@@ -9,6 +9,7 @@ from typing import Any
 
 from bridge import canonical, schema
 from bridge.errors import IntegrityError, MissingPartError, UsageError
+from evidence.packed import read_packed
 from evidence.record import Assembled, Material, assemble
 
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
@@ -91,16 +92,18 @@ def write_reports(
 
 
 def load_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
+    """A JSON object from a file, or from its compressed form beside that name.
 
     Raises:
         MissingPartError: no such file.
         UsageError: not JSON, or no object.
     """
     try:
-        data = path.read_bytes()
+        data = read_packed(path)
     except OSError as error:
         raise MissingPartError(error.strerror or str(error), where=str(path)) from error
+    if data is None:
+        raise MissingPartError("no such file", where=str(path))
     value = canonical.decode(data, where=str(path), max_bytes=MAX_DOCUMENT_BYTES)
     if not isinstance(value, dict):
         raise UsageError("a JSON object is wanted", where=str(path))

@@ -9,6 +9,7 @@ from bridge import schema
 from evidence.compare import compare
 from evidence.gating import load_view
 from evidence.judge import load_json, write_reports
+from evidence.packed import read_packed
 from evidence.record import assemble
 from evidence.report.markdown import draw_markdown
 from evidence.verify import find_record, material_of
@@ -41,7 +42,7 @@ def redraw(path: Path, *, out: Path | None, base: Path | None) -> Drawn:
     if out is None:
         return Drawn(markdown, (), ())
     samples = file.parent / (record["samples"] or {}).get("path", "samples.jsonl")
-    data = samples.read_bytes() if samples.is_file() else None
+    data = read_packed(samples)
     out.mkdir(parents=True, exist_ok=True)
     files, notes = write_reports(assemble(material_of(record, data)), out, transitions=lines)
     return Drawn(markdown, files, notes)

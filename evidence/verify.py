@@ -12,6 +12,7 @@ from bridge.errors import IntegrityError, KakeyaError, ManifestError
 from evidence.evaluator import evaluator
 from evidence.gaps import NO_SAMPLE
 from evidence.judge import artifact_problem, load_json
+from evidence.packed import read_packed
 from evidence.record import (
     FACT_KEYS,
     SAMPLES_PATH,
@@ -106,7 +107,7 @@ def _check_signatures(
         return (), [], ["signed, but no list of trusted signers was given (--signers)"]
     trusted = read_signers(signers.read_text("utf-8"), where=str(signers))
     try:
-        return verify_bundle(bundle.read_bytes(), file.read_bytes(), trusted), [], []
+        return verify_bundle(bundle.read_bytes(), read_packed(file) or b"", trusted), [], []
     except IntegrityError as error:
         told = "; ".join([error.message, *error.problems])
         return (), [Difference(BUNDLE_NAME, "a signature of this record", told)], []
@@ -136,7 +137,7 @@ def _read_samples(record: Mapping[str, Any], folder: Path) -> bytes | None:
     if record["samples"] is None:
         return None
     path = _inside(folder, record["samples"]["path"])
-    return path.read_bytes() if path is not None and path.is_file() else None
+    return read_packed(path) if path is not None else None
 
 
 def _inside(folder: Path, name: str) -> Path | None:
