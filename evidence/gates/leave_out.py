@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -26,6 +26,8 @@ from evidence.metrics import Metric
 from evidence.numbers import format_value
 
 MAX_TRIALS = 400
+MAX_TRIED = 200
+EXTREMES = 5
 MAX_RESAMPLED = 12  # a bootstrap for each sample left out is bought only for few samples
 
 
@@ -104,7 +106,8 @@ def _without_one(metric: Metric) -> Iterator[tuple[str, Metric]]:
         return
     if metric.values:
         shown: set[tuple[Fraction, bool]] = set()
-        for index, value in enumerate(metric.values):
+        for index in _candidates(metric.values):
+            value = metric.values[index]
             kind = (value, bool(metric.keys))
             if kind in shown:
                 continue  # equal scores change the verdict in the same way
@@ -118,6 +121,14 @@ def _without_one(metric: Metric) -> Iterator[tuple[str, Metric]]:
         yield "one success", replace(metric, k=metric.k - 1, n=metric.n - 1)
     if metric.k < metric.n:
         yield "one failure", replace(metric, n=metric.n - 1)
+
+
+def _candidates(values: tuple[Fraction, ...]) -> Iterable[int]:
+    """Which samples to leave out: all of them, of many the extremes, which move a value most."""
+    if len(values) <= MAX_TRIED:
+        return range(len(values))
+    order = sorted(range(len(values)), key=values.__getitem__)
+    return order[:EXTREMES] + order[-EXTREMES:]
 
 
 def _drop(metric: Metric, index: int, value: Fraction) -> Metric:

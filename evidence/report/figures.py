@@ -111,6 +111,23 @@ def draw_heatmap(
     share = all(row["k"] is not None for row in found.values())
     values = [float(row["value"]) for row in rows if row["value"] is not None]
     lo, hi = (0.0, 1.0) if share else (min(values), max(values))
+    pieces, size = _grid(found, axes, places, (lo, hi))
+    description = "; ".join(_say(row) for row in found.values())
+    name = svg.plot_name("heatmap", rows[0]["name"], arm or "all")
+    heading = f"{title}: {arm}" if arm else title
+    caption = "Successes of trials in each cell; darker is more." if share else "Darker is more."
+    return svg.Plot(
+        name, heading, caption, description, svg.picture(name, heading, description, size, pieces)
+    )
+
+
+def _grid(
+    found: Mapping[tuple[str, str], Mapping[str, Any]],
+    axes: tuple[str, str],
+    places: tuple[Sequence[str], Sequence[str]],
+    domain: tuple[float, float],
+) -> tuple[list[str], tuple[float, float]]:
+    """The cells with their axes, and the size of it all."""
     left, top, cell = 54.0, 10.0, 34.0
     wide = min(84.0, (RIGHT - left) / len(places[0]))
     pieces: list[str] = []
@@ -119,21 +136,14 @@ def draw_heatmap(
         pieces.append(svg.text(left - 8, middle + 4, y, anchor="end", kind="soft"))
         for column, x in enumerate(places[0]):
             corner = (left + column * wide, top + row_index * cell)
-            pieces += _cell(found.get((x, y)), corner, (wide, cell), (lo, hi))
+            pieces += _cell(found.get((x, y)), corner, (wide, cell), domain)
     end = top + len(places[1]) * cell
     for column, x in enumerate(places[0]):
         centre = left + (column + 0.5) * wide
         pieces.append(svg.text(centre, end + 17, x, anchor="middle", kind="soft"))
     axis = f"{axes[1]} down, {axes[0]} across"
     pieces.append(svg.text(left, end + 35, axis, kind="soft small"))
-    size = (left + wide * len(places[0]) + 8, end + 42)
-    description = "; ".join(_say(row) for row in found.values())
-    name = svg.plot_name("heatmap", rows[0]["name"], arm or "all")
-    heading = f"{title}: {arm}" if arm else title
-    caption = "Successes of trials in each cell; darker is more." if share else "Darker is more."
-    return svg.Plot(
-        name, heading, caption, description, svg.picture(name, heading, description, size, pieces)
-    )
+    return pieces, (left + wide * len(places[0]) + 8, end + 42)
 
 
 def _cell(
@@ -161,48 +171,48 @@ def _cell(
 
 def draw_dots(title: str, metric: str, rows: Sequence[Sample], *, share: bool) -> svg.Plot | None:
     """Every sample as a dot, by arm and seed; shares as one dot for each arm and seed."""
-    kept = [row for row in rows if row.score is not None]
     groups: dict[tuple[str, str], list[float]] = {}
-    for row in kept:
-        groups.setdefault((row.arm, row.seed), []).append(float(row.score or 0))
+    for row in rows:
+        if row.score is not None:
+            groups.setdefault((row.arm, row.seed), []).append(float(row.score))
     if not groups:
         return None
     arms = list(dict.fromkeys(arm for arm, _ in groups))
     pieces, used = svg.legend(arms, 16, WIDTH)
-    means = {key: sum(found) / len(found) for key, found in groups.items()}
-    scores = (
-        list(means.values()) if share else [score for found in groups.values() for score in found]
-    )
+    scores = [score for found in groups.values() for score in found]
     domain = (0.0, 1.0) if share else (min(scores), max(scores))
     frame, slope, offset, _ = _frame(domain, 20 + used)
     pieces += frame
     for (key, found), centre in zip(groups.items(), _centres(len(groups)), strict=True):
-        colour = svg.arm_colour(arms.index(key[0]))
         label = f"seed {key[1]}" if len(groups) <= 6 else key[1]
         pieces.append(svg.text(centre, BOTTOM + 17, label, anchor="middle", kind="soft small"))
-        if not share:
-            width = min(60.0, (RIGHT - LEFT) / len(groups) * 0.7)
-            for index, score in enumerate(found[: MAX_DOTS // len(groups)]):
-                spread = ((index * 0.618034) % 1 - 0.5) * width
-                pieces.append(svg.dot(centre + spread, score * slope + offset, colour, radius=3))
-        y = means[key] * slope + offset
-        pieces.append(
-            svg.line((centre - 16, y), (centre + 16, y), "ink" if not share else colour, 2)
-        )
-        if share:
-            pieces.append(svg.dot(centre, y, colour, radius=5.5))
+        heights = [score * slope + offset for score in found]
+        room = ((RIGHT - LEFT) / len(groups), MAX_DOTS // len(groups))
+        pieces += _strip(heights, centre, svg.arm_colour(arms.index(key[0])), room, share=share)
     described = "; ".join(
-        f"{arm} seed {seed}: mean {means[arm, seed]:.4g} of {len(found)}"
+        f"{arm} seed {seed}: mean {sum(found) / len(found):.4g} of {len(found)}"
         for (arm, seed), found in groups.items()
     )
     name = svg.plot_name("dots", metric)
-    caption = (
-        "Share of successes for each seed."
-        if share
-        else "Samples for each seed; the bar is their mean."
-    )
+    what = "Share of successes" if share else "Samples, with a bar at their mean,"
     drawn = svg.picture(name, title, described, (WIDTH, BOTTOM + 26), pieces)
-    return svg.Plot(name, title, caption, described, drawn)
+    return svg.Plot(name, title, f"{what} for each seed.", described, drawn)
+
+
+def _strip(
+    heights: Sequence[float], centre: float, colour: str, room: tuple[float, int], *, share: bool
+) -> list[str]:
+    """The dots of one arm and seed: one for a share, else each sample beside a bar at the mean."""
+    mean = sum(heights) / len(heights)
+    ends = ((centre - 16, mean), (centre + 16, mean))
+    if share:
+        return [svg.line(*ends, colour, 2), svg.dot(centre, mean, colour, radius=5.5)]
+    width = min(60.0, room[0] * 0.7)
+    dots = [
+        svg.dot(centre + ((index * 0.618034) % 1 - 0.5) * width, height, colour, radius=3)
+        for index, height in enumerate(heights[: max(1, room[1])])
+    ]
+    return [*dots, svg.line(*ends, "ink", 2)]
 
 
 def draw_paired(title: str, one: Metric, two: Metric) -> svg.Plot | None:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from evidence.statistics.proportions import Interval
 
 REPLICATES = 2000
+MIN_REPLICATES = 500
+MAX_DRAWS = 4_000_000  # of rows in one interval: 500 replicates place a bound well where n is large
 MIN_UNITS = 5  # fewer units cannot give a two-sided 95 % statement without a model
 
 Statistic = Callable[[Sequence[Sequence[int]]], float]
@@ -36,8 +38,10 @@ def bootstrap(
         digest: what the random choices depend on, so that a second reader gets the same bounds.
     """
     generator = seeded(digest)
+    size = sum(len(unit) for units in groups for unit in units)
+    replicates = max(MIN_REPLICATES, min(REPLICATES, MAX_DRAWS // max(1, size)))
     results = []
-    for _ in range(REPLICATES):
+    for _ in range(replicates):
         chosen = []
         for units in groups:
             count = len(units)
@@ -47,7 +51,7 @@ def bootstrap(
             chosen.append(rows)
         results.append(statistic(chosen))
     finite = sorted(value for value in results if not math.isnan(value))
-    if len(finite) < REPLICATES:  # an undefined replicate (0/0) makes both bounds unknown
+    if len(finite) < replicates:  # an undefined replicate (0/0) makes both bounds unknown
         return -math.inf, math.inf
     return _quantile(finite, (1 - level) / 2), _quantile(finite, (1 + level) / 2)
 
