@@ -167,15 +167,23 @@ class Haystack:
         places = [self._snap(offset, round(share * room), room) for share in depths]
         if not present:
             hidden[0] = []
-        ids, start, cut = list(head), 0, 0
+        body, start = self._splice(offset, places, hidden)
+        rest = context - len(head) - len(body) - len(tail)
+        ids = (*head, *body, *self._slice(offset + max(places), rest), *tail)
+        return Prompt(ids, len(head) + start, len(head) + start + len(hidden[0]), needle)
+
+    def _splice(
+        self, offset: int, places: list[int], hidden: list[list[int]]
+    ) -> tuple[list[int], int]:
+        """The haystack up to the last place with what is hidden put in, and where the first is."""
+        body: list[int] = []
+        start = cut = 0
         for place, index in sorted(zip(places, range(len(places)), strict=True)):
-            ids += self._slice(offset + cut, place - cut)
-            start = len(ids) if index == 0 else start
-            ids += hidden[index]
+            body += self._slice(offset + cut, place - cut)
+            start = len(body) if index == 0 else start
+            body += hidden[index]
             cut = place
-        ids += self._slice(offset + cut, context - len(tail) - len(ids))
-        ids += tail
-        return Prompt(tuple(ids), start, start + len(hidden[0]), needle)
+        return body, start
 
     def _frame(self, needle: Needle, instruction: str) -> tuple[list[int], list[int]]:
         """What stands before and after the haystack."""
