@@ -125,6 +125,9 @@ def _story(record: Any) -> list[str]:
             f"executor {record.executor}, isolation {record.isolation}",
             f"lease {record.lease_s:g} s, heartbeat {record.heartbeat_s:g} s",
         ]
+    if isinstance(record, LogChunk):
+        note = record.progress.note if record.progress else ""
+        return [note] if note else []
     if isinstance(record, Requeue):
         return [f"the claim {record.claim[:12]} is fenced off: {record.reason}"]
     if isinstance(record, Result):

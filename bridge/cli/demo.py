@@ -96,7 +96,7 @@ def _show_metrics(record: Mapping[str, Any]) -> None:
             str(row["n"]),
         )
         for row in record["metrics"]
-        if len(row["at"]) < 2  # the finer grid is what the report's heat map is for
+        if row["ci"] and len(row["at"]) < 2  # the finer grid is for the report's heat map
     ]
     print_table("what was measured", ("metric", "arm", "at", "value", "interval", "n"), rows)
 
@@ -105,7 +105,7 @@ def _show_gates(record: Mapping[str, Any]) -> None:
     from bridge.cli.output import print_table
 
     rows = [
-        (row["id"], str(row["threshold"] or ""), _short(row["observed"]), row["verdict"])
+        (row["id"], row["threshold"], _short(row["observed"]) or row["why"], row["verdict"])
         for row in record["gates"]
     ]
     print_table("gates", ("gate", "threshold", "observed", "verdict"), rows)
