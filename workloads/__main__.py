@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
+from typing import NoReturn
 
-from bridge.errors import KakeyaError, UsageError
+from bridge.errors import KakeyaError, MissingPartError, UsageError
 from workloads.shared import job
 from workloads.shared.context import Context
 from workloads.shared.progress import Progress
@@ -72,11 +74,30 @@ def _load_job(arguments: argparse.Namespace) -> job.Job:
 
 
 def _run(name: str, context: Context) -> None:
-    module: ModuleType = importlib.import_module(WORKLOADS[name])
+    module = _import(name)
     config = job.build_config(module.Config, context.job.config, where=str(context.job.path))
     context.start(name, config)
     module.run(config, context)
 
 
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(WORKLOADS[name])
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("workloads", "bridge"):
+            raise
+        raise MissingPartError(
+            f"workload {name} needs the package {error.name}",
+            where=sys.executable,
+            remedy="pip install 'kakeya-remote[workloads]' -c constraints.txt",
+        ) from error
+
+
+def _end(signum: int, _frame: FrameType | None) -> NoReturn:
+    """Leave by an exception, so that the context still writes what it has."""
+    raise SystemExit(128 + signum)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(main())

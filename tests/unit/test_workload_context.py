@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from rich import progress as rich_progress
+from rich.console import Console
 
-from bridge import canonical
+from bridge import canonical, proc
 from bridge.errors import UsageError
+from tests.waiting import until
 from workloads.__main__ import main
 from workloads.shared import job
 from workloads.shared.context import Context
 from workloads.shared.journal import Entry
-from workloads.shared.progress import LINE_INTERVAL_S, Lines, Progress
+from workloads.shared.progress import LINE_INTERVAL_S, Bar, Lines, Progress
 from workloads.shared.samples import Sample
 
+ROOT = Path(__file__).parents[2]
 INPUT = canonical.digest("an input")
 
 
@@ -263,6 +270,48 @@ def test_the_time_left_does_not_count_resumed_steps(tmp_path: Path) -> None:
         "eta_s": 50.0,
         "note": "ladder",
     }
+
+
+def test_the_bar_follows_the_steps() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=60)
+    columns = (rich_progress.TextColumn("{task.description}"), rich_progress.MofNCompleteColumn())
+    bar = Bar(rich_progress.Progress(*columns, console=console))
+    for step in (1, 2):
+        bar.show(step, 2, 0.5, "ladder")
+    bar.close()
+    assert "ladder" in stream.getvalue()
+    assert "2/2" in stream.getvalue()
+
+
+def start_program(arguments: list[str], folder: Path, path: str) -> Any:
+    argv = [sys.executable, "-m", "workloads", *arguments]
+    env = proc.base_env() | {"PYTHONPATH": path}
+    return proc.spawn(argv, cwd=folder, env=env, stdout=folder / "log")
+
+
+def test_a_terminated_job_leaves_what_it_has(tmp_path: Path) -> None:
+    path = write_job(tmp_path, config={"seconds": 600})
+    process = start_program(["noop", "--job", str(path)], tmp_path, str(ROOT))
+    progress = tmp_path / "out" / "progress.jsonl"
+    try:
+        until(lambda: progress.exists() and progress.stat().st_size > 0)
+        process.terminate()
+        assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+    assert json.loads((tmp_path / "out" / "facts.json").read_text())["ended"] is False
+
+
+def test_a_package_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    (blocked / "torch.py").write_text("raise ModuleNotFoundError('no torch', name='torch')\n")
+    path = write_job(tmp_path, config={"contexts": [256], "depths": [0.5]})
+    arguments = ["niah", "--job", str(path)]
+    process = start_program(arguments, tmp_path, f"{blocked}{os.pathsep}{ROOT}")
+    assert process.wait(timeout=60) == 2
+    assert "workload niah needs the package torch" in (tmp_path / "log").read_text()
 
 
 def test_plain_lines_are_sparse_and_show_the_last(tmp_path: Path) -> None:
