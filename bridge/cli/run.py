@@ -39,6 +39,14 @@ _MAX_NAMED_EDITS = 5
     metavar="ID:CREDENCE:TEXT|@FILE",
     help="What you expect, registered before the run.",
 )
+@click.option(
+    "--sign",
+    "signing_key",
+    type=click.Path(path_type=Path),
+    envvar="KAKEYA_SIGNING_KEY",
+    metavar="KEYFILE",
+    help="Sign the request with this SSH key.",
+)
 @click.option("--id", "key", metavar="KEY", help="Idempotency key: submit at most once.")
 @click.option("--dry-run", is_flag=True, help="Show the manifest and the argv; send nothing.")
 @click.option("--wait", is_flag=True, help="Follow the job to its end.")
@@ -69,7 +77,12 @@ def run_command(**given: Any) -> None:
         if given["dry_run"]:
             show_dry_run(client, request, as_json=shared["as_json"])
             return
-        submission = client.send(request, key=given["key"], push=given["push_code"])
+        submission = client.send(
+            request,
+            key=given["key"],
+            push=given["push_code"],
+            signing_key=given["signing_key"],
+        )
         announce(submission, shared, waits=waits)
         if waits:
             follow(client, submission.id, given["timeout_s"], shared)

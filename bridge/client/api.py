@@ -33,7 +33,8 @@ from bridge.client.settings import Settings, load_settings
 from bridge.client.submission import push_keyed, push_request
 from bridge.client.waiting import Silent, Waiting, Watcher
 from bridge.errors import UsageError
-from bridge.records import Heartbeat, Prediction, Request
+from bridge.records import Heartbeat, Prediction, Request, to_bytes
+from bridge.signing import sign_request
 from presets.catalog import Catalog
 from presets.definition import Preset
 
@@ -228,17 +229,32 @@ class Client:
         )
         return self.send(self.draft(draft, code=code), key=key, push=push_code)
 
-    def send(self, request: Request, *, key: str | None = None, push: bool = False) -> Submission:
-        """Put a request of `draft` on the bus; raises as `submit`."""
+    def send(
+        self,
+        request: Request,
+        *,
+        key: str | None = None,
+        push: bool = False,
+        signing_key: Path | None = None,
+    ) -> Submission:
+        """Put a request of `draft` on the bus, signed with an SSH key if one is given.
+
+        Raises as `submit`, and UsageError where the key cannot sign.
+        """
+        signature = None
+        if signing_key is not None:
+            signature = sign_request(to_bytes(request), signing_key.expanduser().absolute())
         if push:
             push_code(self.bus, self.checkout, request.code)
         elif self.embedded is None:
             check_code(self.bus, self.checkout, request.code)
         job_id, created = request.id, True
         if key is None:
-            ref = push_request(self.bus, request, when_s=int(self.clock.wall_s()))
+            ref = push_request(
+                self.bus, request, when_s=int(self.clock.wall_s()), signature=signature
+            )
         else:
-            ref, job_id, created = push_keyed(self.bus, request, key, self.clock)
+            ref, job_id, created = push_keyed(self.bus, request, key, self.clock, signature)
         edits = self.checkout.git.changed_files() if self.checkout else ()
         return Submission(job_id, ref, self.bus.url, request, created, edits)
 

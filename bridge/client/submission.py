@@ -17,21 +17,23 @@ from bridge.records import KeyNote, Request
 _MAX_KEY = 200
 
 
-def push_request(bus: RequesterBus, request: Request, *, when_s: int) -> str:
-    """Push a request as a new branch; returns its ref.
+def push_request(
+    bus: RequesterBus, request: Request, *, when_s: int, signature: bytes | None = None
+) -> str:
+    """Push a request, with its signature if any, as a new branch; returns its ref.
 
     Raises:
         BusError: the remote refuses it, or has a job of this id already.
     """
     ref = bus.refs.job(JobRef(request.label, request.priority, request.id))
-    update = Update(ref, None, compose_request(request, when_s=when_s))
+    update = Update(ref, None, compose_request(request, when_s=when_s, signature=signature))
     (swap,) = bus.swap([update])
     _check_swap(swap, ref)
     return ref
 
 
 def push_keyed(
-    bus: RequesterBus, request: Request, key: str, clock: Clock
+    bus: RequesterBus, request: Request, key: str, clock: Clock, signature: bytes | None = None
 ) -> tuple[str, str, bool]:
     """Push a request under an idempotency key, or find the job that has it.
 
@@ -44,7 +46,7 @@ def push_keyed(
     key_ref = bus.refs.key(key_digest(key))
     taken = bus.load_key(key_ref)
     if taken is None:
-        taken = _push_both(bus, request, key_ref, clock)
+        taken = _push_both(bus, request, key_ref, clock, signature)
     if taken is None:
         return bus.refs.job(JobRef(request.label, request.priority, request.id)), request.id, True
     if taken.manifest != records.manifest_digest(request):
@@ -70,7 +72,9 @@ def key_digest(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _push_both(bus: RequesterBus, request: Request, key_ref: str, clock: Clock) -> KeyNote | None:
+def _push_both(
+    bus: RequesterBus, request: Request, key_ref: str, clock: Clock, signature: bytes | None
+) -> KeyNote | None:
     """Create job and key in one push; returns who had the key, None where it is ours now."""
     when_s = int(clock.wall_s())
     note = KeyNote(request.id, records.manifest_digest(request), clock.nonce())
@@ -78,7 +82,7 @@ def _push_both(bus: RequesterBus, request: Request, key_ref: str, clock: Clock) 
     subject = f"key of {request.id}, by {request.requested_by}"
     ref = bus.refs.job(JobRef(request.label, request.priority, request.id))
     updates = [
-        Update(ref, None, compose_request(request, when_s=when_s)),
+        Update(ref, None, compose_request(request, when_s=when_s, signature=signature)),
         Update(key_ref, None, compose_note("key.json", note, subject, author, when_s)),
     ]
     swap = bus.swap(updates, atomic=True)[0]

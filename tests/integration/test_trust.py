@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,16 +13,8 @@ from typing import Any
 
 import pytest
 
-from bridge import proc, records
+from bridge import proc
 from bridge.bus.chain import Chain
-from bridge.bus.commits import compose_request
-from bridge.bus.refs import JobRef
-from bridge.bus.remote import Outcome, Update
-from bridge.records import PresetRef
-from bridge.signing import sign_request
-from presets.binding import bind
-from tests import samples
-from tests.actors import WHEN_S
 from tests.lab import Lab, commit_all, git_in, make_bare, make_checkout, open_lab
 from tests.servers.child import server_env
 from tests.waiting import until
@@ -208,14 +201,13 @@ def test_signed_code_runs_only_for_a_listed_key(
     noop = code / "workloads" / "noop" / "__init__.py"
     noop.write_text(noop.read_text() + '\nprint("signed code ran")\n')
     commit = commit_all(code, "not merged")
-    lab.push_code(code, commit)
     keys = {name: _make_key(tmp_path, name) for name in ("alice", "mallory")}
     signers = tmp_path / "allowed_signers"
     public = keys["alice"].with_suffix(".pub").read_text()
     signers.write_text(f'alice namespaces="kakeya-request" {public}')
 
     with lab.runner(code_policy="signed", allowed_signers=str(signers)):
-        ref = _submit_signed(lab, commit, keys["alice" if listed else "mallory"])
+        ref = _submit_signed(lab, code, commit, keys["alice" if listed else "mallory"])
         if listed:
             chain = lab.wait(ref)
             assert chain.state == "done", lab.words()
@@ -228,20 +220,14 @@ def test_signed_code_runs_only_for_a_listed_key(
     lab.bus.close()
 
 
-def _submit_signed(lab: Lab, commit: str, key: Path) -> str:
-    preset = lab.catalog.get("noop")
-    request = samples.make_request(
-        lab.bus.identity().id,
-        preset=PresetRef(preset.name, preset.digest),
-        params=bind(preset, {}),
-        code=commit,
-        labels=preset.labels,
-        resources=preset.resources,
-    )
-    ref = lab.bus.refs.job(JobRef(request.label, request.priority, request.id))
-    signature = sign_request(records.to_bytes(request), key)
-    prepared = compose_request(request, when_s=WHEN_S, signature=signature)
-    assert lab.bus.swap([Update(ref, None, prepared)]) == (Outcome.WON,)
+def _submit_signed(lab: Lab, code: Path, commit: str, key: Path) -> str:
+    argv = [sys.executable, "-m", "bridge.cli.main", "run", "noop", "--json"]
+    argv += ["--bus", lab.url, "--code", commit, "--push-code", "--sign", str(key)]
+    env = {**server_env(lab.folder), "PYTHONPATH": str(lab.checkout)}
+    done = proc.run(argv, cwd=code, env=env, timeout_s=60)
+    assert done.code == 0, done.stderr.decode()
+    ref = lab.bus.find(json.loads(done.stdout)["id"])
+    assert ref is not None
     return ref
 
 
