@@ -35,7 +35,7 @@ def demo_command(preset: str, params: tuple[str, ...]) -> None:
         _fetch_inputs(client, preset)
         submission = client.send(client.draft({"preset": preset}, texts=params))
         print_line(f"request       {submission.id}")
-        print_line(f"bus           {submission.bus}")
+        print_line(f"bus           {_here(Path(submission.bus))}")
         outcome = client.wait(submission.id)
         assert client.embedded is not None
         folder = client.embedded.folder / "results" / submission.id
@@ -119,9 +119,14 @@ def _show_outcome(outcome: Outcome, folder: Path, ref: str) -> None:
     print_line(f"outcome       {status.state}, verdict {verdict}, exit code {outcome.exit_code:d}")
     for name in ("evidence.json", "report.html", "report.md"):
         if (folder / name).is_file():
-            print_line(f"{name:<13} {folder / name}")
-    print_line(f"the story     git -C {folder.parents[1] / 'bus.git'} log {ref}")
-    print_line(f"check it      kakeya_remote evidence verify {folder}")
+            print_line(f"{name:<13} {_here(folder / name)}")
+    print_line(f"the story     git -C {_here(folder.parents[1] / 'bus.git')} log {ref}")
+    print_line(f"check it      kakeya_remote evidence verify {_here(folder)}")
+
+
+def _here(path: Path) -> Path:
+    """`path` as it is typed from the current folder."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _interval(ci: Mapping[str, Any] | None) -> str:
