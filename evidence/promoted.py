@@ -145,9 +145,8 @@ def check_record(folder: str, files: Mapping[str, bytes], signers: Path | None =
             return _judge(folder, verify(Path(scratch), signers=signers))
         except KakeyaError as error:
             tampered = isinstance(error, IntegrityError)
-            word, code = (
-                ("tampered", ExitCode.REFUSED) if tampered else ("malformed", error.exit_code)
-            )
+            word = "tampered" if tampered else "malformed"
+            code = ExitCode.REFUSED if tampered else error.exit_code
             told = str(error).replace(f"{scratch}/", "")
             return Checked(folder, word, code, tuple(told.splitlines()))
         except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
@@ -184,5 +183,5 @@ def _ended_well(record: Mapping[str, Any]) -> bool:
 
 
 def worst(codes: list[ExitCode]) -> ExitCode:
-    """The code of a whole proposal: broken integrity first, then what cannot be read, then gates."""
+    """The code of a whole proposal: broken integrity, what cannot be read, then the verdicts."""
     return next((code for code in _WORST_FIRST if code in codes), ExitCode.DONE)

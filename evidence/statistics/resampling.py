@@ -9,6 +9,7 @@ import hashlib
 import math
 import random
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 from evidence.statistics.proportions import Interval
 
@@ -42,18 +43,18 @@ def bootstrap(
     replicates = max(MIN_REPLICATES, min(REPLICATES, MAX_DRAWS // max(1, size)))
     results = []
     for _ in range(replicates):
-        chosen = []
-        for units in groups:
-            count = len(units)
-            rows: list[int] = []
-            for _ in range(count):
-                rows.extend(units[int(generator.random() * count)])
-            chosen.append(rows)
+        chosen = [_draw(units, generator.random) for units in groups]
         results.append(statistic(chosen))
     finite = sorted(value for value in results if not math.isnan(value))
     if len(finite) < replicates:  # an undefined replicate (0/0) makes both bounds unknown
         return -math.inf, math.inf
     return _quantile(finite, (1 - level) / 2), _quantile(finite, (1 + level) / 2)
+
+
+def _draw(units: Sequence[Sequence[int]], draw: Callable[[], float]) -> list[int]:
+    """As many units as there are, drawn with replacement; their rows in one list."""
+    count = len(units)
+    return list(chain.from_iterable([units[int(draw() * count)] for _ in range(count)]))
 
 
 def single_units(count: int) -> list[list[int]]:
