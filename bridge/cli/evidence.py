@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bridge.cli.output import escape_controls, print_json, print_line, print_table, say
+from bridge.cli.records import check_command
 from bridge.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ def evidence_group() -> None:
     Example:
       kakeya_remote evidence verify .kakeya/results/01JMG19Y00ABCDEFGHJKMNPQRS
     """
+
+
+evidence_group.add_command(check_command)
 
 
 @evidence_group.command("gate")

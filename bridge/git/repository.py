@@ -131,6 +131,27 @@ class Repository:
         status, _, _ = self._call("merge-base", "--is-ancestor", old, new)
         return status == 0
 
+    def merge_base(self, one: str, other: str) -> str | None:
+        """The newest commit that both commits have behind them, as far as the history is here."""
+        status, out, _ = self._call("merge-base", "--end-of-options", one, other)
+        return out.strip() if status == 0 and is_oid(out.strip()) else None
+
+    def read_blob(self, oid: str, max_bytes: int) -> bytes:
+        """The content of a file, refused by its size before it is read.
+
+        Raises:
+            IntegrityError: no file, larger than `max_bytes`, or not here.
+        """
+        try:
+            _, kind, size = self._repo.git.get_object_header(oid)
+        except (ValueError, OSError, EOFError) as error:
+            self._repo.git.clear_cache()
+            raise IntegrityError(f"object {oid} is not here", where=str(self.path)) from error
+        kind = kind if isinstance(kind, str) else kind.decode()
+        if kind != "blob" or size > max_bytes:
+            raise IntegrityError(f"object {oid} is a {kind} of {size} bytes", where=str(self.path))
+        return self.read(oid)[1]
+
     def list_files(self, commit: str, folder: str = "") -> dict[str, tuple[str, str]]:
         """Every file of a commit's tree below `folder`: path to (mode, id)."""
         arguments = ["-r", "-z", "--full-tree", commit, *(["--", folder] if folder else [])]
