@@ -22,9 +22,11 @@ from bridge.records import ArtifactRef, Claim
 from bridge.runner.collect import MAX_SAMPLES_BYTES, collect_artifacts, read_plain
 from bridge.runner.config import RunnerConfig
 from bridge.runner.facts import describe_hardware, describe_load
+from bridge.runner.key import RunnerKey, load_key
 from bridge.runner.trust import Trust, module_command
 from bridge.runner.workspace import find_code, read_json
 from bridge.states import Event
+from evidence.sign import BUNDLE_NAME, sign_record
 from executors.contract import OUT, REPORT, Ending
 from presets.binding import render_spec
 from presets.definition import Preset
@@ -84,7 +86,8 @@ def judge_attempt(case: Case, config: RunnerConfig, trust: Trust) -> Judgement:
     (work / "facts.json").write_bytes(encode(facts))
     (work / "spec.json").write_bytes(encode(spec))
     _run_judge(trust, work, case.folder / OUT / "artifacts")
-    return _gather(work, collected.artifacts, collected.files, samples)
+    key = load_key(config.state_dir, config.name)
+    return _gather(work, collected.artifacts, collected.files, samples, key)
 
 
 def _run_judge(trust: Trust, work: Path, artifacts: Path) -> None:
@@ -113,13 +116,14 @@ def _gather(
     artifacts: tuple[ArtifactRef, ...],
     files: Mapping[str, bytes],
     samples: bytes | None,
+    key: RunnerKey,
 ) -> Judgement:
     evidence = read_plain(work / "out" / "evidence.json", _MAX_EVIDENCE_BYTES)
     if evidence is None:
         raise IntegrityError("the evidence is larger than a result may carry", where=str(work))
     record: dict[str, Any] = json.loads(evidence)
     verdict = str(record["result"]["gates"])
-    gathered = {"evidence.json": evidence}
+    gathered = {"evidence.json": evidence, BUNDLE_NAME: sign_record(evidence, key.private)}
     if samples is not None:
         gathered["samples.jsonl"] = samples
     for path in sorted((work / "out").rglob("*")):
