@@ -7,11 +7,12 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint bench protocol clean
+.PHONY: help demo test check lint simulate bench protocol clean
 
 PYTHON ?=
 VENV   ?= .venv
 JOBS   ?= 2
+SCHEDULES ?= 10000
 
 BIN  := $(VENV)/bin
 DEMO := $(VENV)/.whole-demo
@@ -39,6 +40,9 @@ lint: $(DEV)
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/zizmor --offline --quiet .github/workflows
+
+simulate: $(DEV)  ## 10,000 random schedules of the protocol in memory, with the shipped runner
+	@$(BIN)/python -m tests.simulation --schedules $(SCHEDULES) --jobs $(JOBS)
 
 bench: $(DEV)  ## measure what the documentation states in numbers
 	@$(BIN)/python -m benchmarks
