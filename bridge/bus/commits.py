@@ -145,5 +145,7 @@ def _result_story(result: Result) -> list[str]:
         )
         lines.append(f"job ended by {result.exit.reason}, {ended}")
     if result.verdict:
-        lines.append(f"verdict {result.verdict}, evidence {result.evidence}")
+        lines.append(f"verdict {result.verdict}")
+    if result.evidence:
+        lines.append(f"evidence {result.evidence}")
     return [*lines, *result.problems[:20]]

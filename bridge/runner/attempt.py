@@ -288,17 +288,21 @@ class Attempt:
         assert self._exit is not None
         error = future.exception()
         judged = Judgement() if error is not None else future.result()
-        message = f"the judge failed: {_describe(error)}" if error else judged.message
+        verdict: str | None = judged.verdict
         if self.cancelled or self._exit.reason == "cancelled":
-            state, message = "cancelled", "cancelled while it ran"
+            state, message, verdict = "cancelled", "cancelled while it ran", None
+        elif self._exit.reason != "exit" or self._exit.code != 0:
+            # gates may pass over what a failed job left behind: that is no verdict on the job
+            state, message, verdict = "failed", _tell_end(self._exit), None
+        elif error is not None:
+            state, message, verdict = "done", f"the judge failed: {_describe(error)}", "error"
         else:
-            state = "done" if self._exit.reason == "exit" and self._exit.code == 0 else "failed"
-        verdict = "error" if error is not None else judged.verdict
+            state, message = "done", judged.message
         self.ended = Ended(
             state,
             self._exit,
             clean_text(message, 2000),
-            verdict if state in ("done", "failed") else None,
+            verdict,
             judged.evidence,
             judged.artifacts,
             judged.files,
@@ -311,6 +315,12 @@ class Attempt:
         if end.reason == "exit" and end.code in self.preset.retry_exit_codes:
             return f"exit code {end.code}, which the preset says to retry"
         return ""
+
+
+def _tell_end(end: Exit) -> str:
+    how = f"signal {end.signal}" if end.signal is not None else f"exit code {end.code}"
+    told = how if end.reason in ("exit", "signal") else f"ended for {end.reason}"
+    return f"{told}: {end.detail}" if end.detail else told
 
 
 def _secret_values(preset: Preset, config: RunnerConfig) -> tuple[bytes, ...]:
