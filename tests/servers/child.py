@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +19,9 @@ _START_BOUND_S = 20.0
 
 
 def find_program(name: str) -> str | None:
-    """The absolute path of a program, looked for where Debian keeps daemons too."""
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    """The absolute path of a program, looked for beside Python and where Debian keeps daemons."""
+    beside = Path(sys.executable).parent
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:{beside}")
 
 
 def find_git_program(name: str) -> str | None:

@@ -1,0 +1,134 @@
+"""Workflow files run by `act`, on this machine, with stand-ins for the actions it cannot fetch.
+
+The files run are those of the repository, byte for byte: `act` takes a folder for each pinned
+action, so that nothing of them has to differ.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bridge import proc
+from tests.lab import REPO, git_in
+from tests.servers.child import find_program, server_env
+
+_USES = re.compile(r"uses: (actions/[a-z-]+)@([0-9a-f]{40})\b")
+_RUNS_ON = re.compile(r"runs-on: ([a-z0-9.-]+)\s")
+
+_CHECKOUT = """\
+name: stand-in for actions/checkout
+inputs:
+  ref: {default: ""}
+  path: {default: "."}
+  fetch-depth: {default: "1"}
+  sparse-checkout: {default: ""}
+  persist-credentials: {default: "true"}
+runs:
+  using: composite
+  steps:
+    - shell: bash
+      env:
+        REF: ${{ inputs.ref }}
+        PLACE: ${{ inputs.path }}
+        DEPTH: ${{ inputs.fetch-depth }}
+        SPARSE: ${{ inputs.sparse-checkout }}
+      run: |
+        set -eu
+        test "${{ inputs.persist-credentials }}" = false
+        git init --quiet "$PLACE"
+        cd "$PLACE"
+        if test -n "$SPARSE"; then git sparse-checkout set "$SPARSE"; fi
+        git fetch --quiet --no-tags --depth="$DEPTH" "$KAKEYA_TEST_ORIGIN" "${REF:-HEAD}"
+        git checkout --quiet --detach FETCH_HEAD
+"""
+
+_SETUP_PYTHON = """\
+name: stand-in for actions/setup-python
+inputs:
+  python-version: {default: ""}
+runs:
+  using: composite
+  steps:
+    - shell: bash
+      run: |
+        set -eu
+        if ! test -d "$KAKEYA_TEST_VENV"; then
+          "$KAKEYA_TEST_PYTHON" -m venv --without-pip "$KAKEYA_TEST_VENV"
+          for folder in "$KAKEYA_TEST_VENV"/lib/*/site-packages; do
+            echo "$KAKEYA_TEST_PACKAGES" > "$folder/test.pth"
+          done
+        fi
+        echo "$KAKEYA_TEST_VENV/bin" >> "$GITHUB_PATH"
+"""
+_STAND_INS = {"actions/checkout": _CHECKOUT, "actions/setup-python": _SETUP_PYTHON}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a run of a workflow ended: whether it succeeded, and what it printed."""
+
+    succeeded: bool
+    output: str
+
+
+class Act:
+    """A folder to run workflows of this repository in, against a repository given as `origin`."""
+
+    def __init__(self, folder: Path, origin: Path) -> None:
+        self.folder = folder
+        self.origin = origin
+        self._place = folder / "place"
+        shutil.copytree(REPO / ".github" / "workflows", self._place / ".github" / "workflows")
+        git_in(self._place, "init", "--quiet", "--initial-branch=main")
+        git_in(self._place, "remote", "add", "origin", "https://github.com/someone/something")
+        git_in(self._place, "commit", "--quiet", "--allow-empty", "--message", "nothing")
+        for name, text in _STAND_INS.items():
+            action = folder / name / "action.yml"
+            action.parent.mkdir(parents=True)
+            action.write_text(text)
+
+    def run(
+        self, workflow: str, event: str, payload: Mapping[str, Any], env: Mapping[str, str]
+    ) -> Ran:
+        """Run one workflow file on an event."""
+        path = self._place / ".github" / "workflows" / workflow
+        text = path.read_text("utf-8")
+        assert path.read_bytes() == (REPO / ".github" / "workflows" / workflow).read_bytes()
+        event_file = self.folder / "event.json"
+        event_file.write_text(json.dumps(payload))
+        act = find_program("act")
+        assert act is not None
+        argv = [act, event, "--workflows", str(path), "--eventpath", str(event_file)]
+        argv += ["--no-skip-checkout", "--no-cache-server", "--pull=false"]
+        for label in sorted(set(_RUNS_ON.findall(text))):
+            argv += ["--platform", f"{label}=-self-hosted"]
+        for name, commit in sorted(set(_USES.findall(text))):
+            argv += ["--local-repository", f"{name}@{commit}={self.folder / name}"]
+        for name, value in {**self._settings(), **env}.items():
+            argv += ["--env", f"{name}={value}"]
+        done = proc.run(argv, cwd=self._place, env=self._environment(), timeout_s=240)
+        return Ran(done.code == 0, (done.stdout + done.stderr).decode("utf-8", "replace"))
+
+    def _settings(self) -> dict[str, str]:
+        packages = next(path for path in sys.path if path.endswith("site-packages"))
+        return {
+            "KAKEYA_TEST_ORIGIN": str(self.origin),
+            "KAKEYA_TEST_PYTHON": sys.executable,
+            "KAKEYA_TEST_PACKAGES": packages,
+            "KAKEYA_TEST_VENV": str(self.folder / "venv"),
+            "PIP_NO_INDEX": "1",
+            "PIP_NO_BUILD_ISOLATION": "0",  # pip's own way to say: no isolation
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        }
+
+    def _environment(self) -> dict[str, str]:
+        home = self.folder / "home"
+        home.mkdir(exist_ok=True)
+        return {**server_env(home), "XDG_CACHE_HOME": str(home), "XDG_CONFIG_HOME": str(home)}
