@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from bridge.errors import BusError, CacheError
 from bridge.git import Git
 
 T = TypeVar("T")
+
+_MAX_PACK_FILES = 400
+"""Files of packs, three or four to a pack, that a clone may have before it is made again."""
 
 
 class Cache:
@@ -81,11 +85,22 @@ class Cache:
             CacheError: the new clone is damaged as well, as on a full disk.
         """
         with self.hold():
+            self._tidy()
             try:
                 return action()
             except CacheError as error:
                 self.wipe(Path(error.where))
                 return action()
+
+    def _tidy(self) -> None:
+        """Wipe the clones that have come to too many packs: every fetch of something adds one."""
+        for git in tuple(self._clones.values()):
+            try:
+                packs = sum(1 for entry in os.scandir(git.path / "objects" / "pack"))
+            except OSError:
+                continue  # it is gone, and will be made again
+            if packs > _MAX_PACK_FILES:
+                self.wipe(git.path)
 
     def wipe(self, clone: Path) -> None:
         """Delete one clone."""

@@ -12,6 +12,7 @@ DEFAULT_ROOT = "refs/heads/kakeya"
 
 _ROOT = re.compile(r"refs/(?:heads/)?[A-Za-z0-9][A-Za-z0-9_-]*(?:[./][A-Za-z0-9][A-Za-z0-9_-]*)*\Z")
 _NAME = re.compile(r"[a-z0-9]+(?:[-_.][a-z0-9]+)*\Z")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _JOB = re.compile(r"job/([a-z0-9]+(?:[-_.][a-z0-9]+)*)/([0-9])([0-7][0-9A-HJKMNP-TV-Z]{25})\Z")
 
 
@@ -41,6 +42,17 @@ class Refs:
                 where="root",
                 remedy=f"use a prefix such as {DEFAULT_ROOT}",
             )
+
+    def below_root(self, ref: str) -> str:
+        """What follows the root in a full name.
+
+        Raises:
+            UsageError: the name lies elsewhere.
+        """
+        rest = ref.removeprefix(f"{self.root}/")
+        if rest == ref:
+            raise UsageError(f"{ref!r} lies outside the bus's root {self.root}", where="ref")
+        return rest
 
     def job(self, job: JobRef) -> str:
         """`<root>/job/<label>/<priority><id>`."""
@@ -75,6 +87,12 @@ class Refs:
     def code(self, oid: str) -> str:
         """`<root>/code/<commit>`: a code commit that `--push-code` sent."""
         return f"{self.root}/code/{oid}"
+
+    def archive(self, date: str) -> str:
+        """`<root>/archive/<yyyy-mm-dd>`: the chains that were folded on that day."""
+        if not _DATE.match(date):
+            raise UsageError(f"{date!r} is no date", where="archive")
+        return f"{self.root}/archive/{date}"
 
     @property
     def ledger(self) -> str:

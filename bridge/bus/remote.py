@@ -9,9 +9,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from bridge.bus.commits import compose_note, requester_identity
+from bridge.bus.fetching import SMALL_BLOBS
 from bridge.bus.profile import Profile
 from bridge.bus.refs import Refs
-from bridge.bus.view import SMALL_BLOBS, BusView, Snapshot
+from bridge.bus.view import BusView, Snapshot
 from bridge.errors import BusError, CacheError, KakeyaError
 from bridge.git import Git, PushReply, says_no
 from bridge.objects import Prepared, parse_commit
@@ -138,7 +139,7 @@ class GitBus(BusView):
         if all(map(jobs.has, parents)):
             return True
         try:
-            self._fetch(ref, SMALL_BLOBS)
+            self._fetcher.fetch(ref)
         except CacheError:
             raise
         except BusError:
@@ -181,5 +182,5 @@ class GitBus(BusView):
 
     def _descends(self, ref: str, ancestor: str) -> bool:
         return self._cache.work(
-            lambda: self._cache.jobs.is_ancestor(ancestor, self._fetch(ref, SMALL_BLOBS))
+            lambda: self._cache.jobs.is_ancestor(ancestor, self._fetcher.fetch(ref))
         )

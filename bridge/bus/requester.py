@@ -33,7 +33,7 @@ class RequesterBus(GitBus):
 
     def glance(self, ref: str) -> Sight:
         """Where a job and all heartbeats stand now, by one fetch of commits alone."""
-        rest = self._below_root(ref)
+        rest = self.refs.below_root(ref)
         tips = self._look([f"{rest}*", "hb/*"], [rest, "hb/"])
         return Sight(tips[rest].get(ref), self._by_runner(tips["hb/"]))
 
@@ -85,8 +85,8 @@ class RequesterBus(GitBus):
             if not _is_not_there(error):
                 raise
             # a server that speaks protocol 0 gives objects only with the ref that holds them
-            for ref in reversed(tuple(self._loaded)):
-                self._fetch(ref, None)
+            for ref, _ in self._fetcher.recent():
+                self._fetcher.fetch(ref, None)
                 if all(map(jobs.has, missing)):
                     return
             raise

@@ -11,16 +11,17 @@ from pathlib import Path
 from bridge import records
 from bridge.bus.cache import Cache
 from bridge.bus.chain import Chain, continue_chain
+from bridge.bus.fetching import SMALL_BLOBS, Fetcher
 from bridge.bus.history import History
+from bridge.bus.ledger import Ledger
 from bridge.bus.profile import Profile
 from bridge.bus.refs import JobRef, Refs
-from bridge.errors import BusError, CacheError, IntegrityError, UsageError
-from bridge.git import Git, RefTip, check_url
+from bridge.errors import BusError, IntegrityError, UsageError
+from bridge.git import RefTip, check_url
 from bridge.objects import parse_commit
 from bridge.records import BusIdentity, CancelWish, Heartbeat
 
-SMALL_BLOBS = "blob:limit=300k"  # every record and log chunk fits; hostile bulk does not
-_REMEMBERED = 64  # chains that are fetched again when the cache was lost
+_REMEMBERED = 64  # chains that are read on from where they were read last
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,11 @@ class BusView:
         self.cache = cache
         self._cache = Cache(cache, timeout_s=profile.network_timeout_s)
         self._identity: BusIdentity | None = None
+        self._fetcher = Fetcher(url, refs, self._cache)
         self._history = History(self._cache)
+        self.ledger = Ledger(self.url, refs, self._cache, self._history)
         self._chains: dict[str, Chain] = {}
-        self._loaded: dict[str, tuple[str | None, Git]] = {}
+        self._folded: set[str] = set()
 
     def close(self) -> None:
         """End the git processes behind this bus."""
@@ -74,7 +77,7 @@ class BusView:
 
     def peek(self, ref: str) -> RefTip | None:
         """Where one ref stands now, None if it is gone."""
-        rest = self._below_root(ref)
+        rest = self.refs.below_root(ref)
         # a pattern, since an exact name that is gone is an error
         return self._look([f"{rest}*"], [rest])[rest].get(ref)
 
@@ -94,8 +97,9 @@ class BusView:
             object_filter: which blobs stay away; None brings every one of them.
 
         Raises:
-            BusError: the ref is gone, or the remote does not answer.
-            IntegrityError: the commits cannot be read at all.
+            BusError: the remote does not answer.
+            IntegrityError: the commits cannot be read at all, or the ref is gone and the ledger
+                does not hold the job.
         """
         job = self.refs.parse_job(ref)
         if job is None:
@@ -103,9 +107,38 @@ class BusView:
         bus_id = self.identity().id
 
         def work() -> Chain:
-            return self._read(ref, job, self._fetch(ref, object_filter), bus_id)
+            return self._read(ref, job, self._fetcher.fetch(ref, object_filter), bus_id)
 
-        return self._cache.work(work)
+        try:
+            return self._cache.work(work)
+        except BusError:
+            if self.peek(ref) is not None:
+                raise
+        return self._load_folded(ref, job, bus_id)
+
+    def load_whole(self, ref: str) -> Chain:
+        """As `load`, and of a folded job the commits with their log, where they are still kept."""
+        chain = self.load(ref)
+        tip = self.ledger.fetch_chain(chain) if self.is_folded(chain) else None
+        if tip is None:
+            return chain
+        return self._cache.work(lambda: self._read(ref, chain.job, tip, self.identity().id))
+
+    def is_folded(self, chain: Chain) -> bool:
+        """Whether `load` found the job in the ledger, so that its log is elsewhere."""
+        return chain.ended and chain.ref in self._folded
+
+    def _load_folded(self, ref: str, job: JobRef, bus_id: str) -> Chain:
+        """The job of a ref that is gone; the ledger is read after that was seen."""
+        chain = self.ledger.load(job.id, bus_id=bus_id)
+        if chain is None or chain.ref != ref:
+            raise IntegrityError(
+                "the job's ref is gone and the ledger does not hold its result",
+                where=ref,
+                remedy="ask whoever may push to this bus who deleted it; submit the job again",
+            )
+        self._folded.add(ref)
+        return chain
 
     def load_all(self, refs: Sequence[str]) -> list[Chain]:
         """The chains of several jobs by one fetch; those gone or unreadable are left out."""
@@ -118,19 +151,12 @@ class BusView:
             return [chain for ref in refs for chain in self._try_load(ref)]
 
     def _fetch_all(self, refs: Sequence[str], bus_id: str) -> list[Chain]:
-        jobs = self._cache.jobs
-        local = {ref: f"refs/chain/{self._below_root(ref)}" for ref in refs}
-        refspecs = [f"+{ref}:{name}" for ref, name in local.items()]
-        jobs.fetch(self.url, refspecs, object_filter=SMALL_BLOBS)
-        return [
-            chain
-            for ref, name in local.items()
-            for chain in self._try_read(ref, jobs.tip_of(name), bus_id)
-        ]
+        tips = self._fetcher.fetch_all(refs)
+        return [chain for ref in tips for chain in self._try_read(ref, tips[ref], bus_id)]
 
-    def _try_read(self, ref: str, tip: str | None, bus_id: str) -> Iterable[Chain]:
+    def _try_read(self, ref: str, tip: str, bus_id: str) -> Iterable[Chain]:
         job = self.refs.parse_job(ref)
-        if tip is None or job is None:
+        if job is None:
             return []
         try:
             return [self._read(ref, job, tip, bus_id)]
@@ -172,10 +198,19 @@ class BusView:
         """
         try:
             return self._cache.work(lambda: self._history.blob(oid))
-        except IntegrityError:
-            if not self._load_again():
-                raise
-            return self._cache.work(lambda: self._history.blob(oid))
+        except IntegrityError as error:
+            found = self._find_again(oid)
+            if found is None:
+                raise error
+            return found
+
+    def _find_again(self, oid: str) -> bytes | None:
+        """A blob of a chain that was fetched into a clone which is gone by now."""
+        for ref, object_filter in self._fetcher.recent(lost=True):
+            with suppress(BusError, IntegrityError):
+                self._cache.work(partial(self._fetcher.fetch, ref, object_filter))
+                return self._cache.work(lambda: self._history.blob(oid))
+        return None
 
     def identity(self) -> BusIdentity:
         """The bus's own id.
@@ -184,85 +219,24 @@ class BusView:
             UsageError: the remote is no bus yet.
         """
         if self._identity is None:
-            if self.peek(self.refs.ledger) is None:
-                raise UsageError(
-                    f"there is no bus below {self.refs.root}",
-                    where=self.url,
-                    remedy=f"make one: kakeya_remote bus init {self.url}",
-                )
-            self._identity = self._note(self.refs.ledger, "bus", "bus.json")  # type: ignore[assignment]
-        assert self._identity is not None
+            self._identity = self.ledger.identity()
+        if self._identity is None:
+            raise UsageError(
+                f"there is no bus below {self.refs.root}",
+                where=self.url,
+                remedy=f"make one: kakeya_remote bus init {self.url}",
+            )
         return self._identity
 
-    # -- fetching; all below here runs inside `Cache.work` ---------------------------------
-
     def _look(
-        self, patterns: Iterable[str], prefixes: Iterable[str]
+        self, patterns: Sequence[str], prefixes: Sequence[str]
     ) -> dict[str, dict[str, RefTip]]:
-        """Fetch the commits of `patterns`; the tips below each of `prefixes`."""
-        root, rests = self.refs.root, list(prefixes)
-        refspecs = [f"+{root}/{item}:refs/tips/{item}" for item in patterns]
-
-        def work() -> dict[str, dict[str, RefTip]]:
-            tips = self._cache.tips
-            tips.fetch(self.url, refspecs, depth=1, object_filter="tree:0", prune=True)
-            return {rest: self._tips_below(tips, rest) for rest in rests}
-
-        return self._cache.work(work)
-
-    def _tips_below(self, git: Git, rest: str) -> dict[str, RefTip]:
-        prefix = f"refs/tips/{rest}"
-        folder = prefix[: prefix.rfind("/") + 1]
-        tips = {}
-        for local, tip in git.list_refs(folder).items():
-            if local.startswith(prefix):
-                ref = f"{self.refs.root}/{local.removeprefix('refs/tips/')}"
-                tips[ref] = RefTip(ref, tip.oid, tip.subject)
-        return tips
-
-    def _below_root(self, ref: str) -> str:
-        rest = ref.removeprefix(f"{self.refs.root}/")
-        if rest == ref:
-            raise UsageError(f"{ref!r} lies outside the bus's root {self.refs.root}", where="ref")
-        return rest
-
-    def _fetch(self, ref: str, object_filter: str | None) -> str:
-        jobs, local = self._cache.jobs, f"refs/chain/{self._below_root(ref)}"
-        jobs.fetch(
-            self.url,
-            [f"+{ref}:{local}"],
-            object_filter=object_filter,
-            again=object_filter is None,
-        )
-        tip = jobs.tip_of(local)
-        if tip is None:
-            raise CacheError("a ref that was fetched is not here", where=str(jobs.path))
-        self._remember(ref, object_filter, jobs)
-        return tip
-
-    def _remember(self, ref: str, object_filter: str | None, jobs: Git) -> None:
-        self._loaded.pop(ref, None)
-        self._loaded[ref] = (object_filter, jobs)
-        if len(self._loaded) > _REMEMBERED:
-            del self._loaded[next(iter(self._loaded))]
-
-    def _load_again(self) -> bool:
-        """Fetch what was loaded from a clone that is gone by now; whether there was any."""
-        lost = {
-            ref: object_filter
-            for ref, (object_filter, git) in self._loaded.items()
-            if git is not self._cache.jobs
-        }
-        for ref, object_filter in lost.items():
-            with suppress(BusError):
-                self._cache.work(partial(self._fetch, ref, object_filter))
-        return bool(lost)
+        return self._cache.work(lambda: self._fetcher.look(patterns, prefixes))
 
     def _note(self, ref: str, kind: str, name: str) -> object:
         def work() -> object:
-            tree, _, _ = parse_commit(
-                self._history.commit_or_tree(self._fetch(ref, SMALL_BLOBS), "commit")
-            )
+            tip = self._fetcher.fetch(ref)
+            tree, _, _ = parse_commit(self._history.commit_or_tree(tip, "commit"))
             files = self._history.files(tree)
             if name not in files:
                 raise IntegrityError(f"the commit holds no {name}", where=ref)

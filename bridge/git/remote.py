@@ -104,6 +104,7 @@ class Git(Repository):
         object_filter: str | None = None,
         prune: bool = False,
         again: bool = False,
+        known: Sequence[str] = (),
     ) -> None:
         """Fetch `refspecs` from `url`.
 
@@ -114,6 +115,7 @@ class Git(Repository):
             object_filter: what to leave out, None for nothing.
             prune: forget what the patterns match here and not there.
             again: bring every object, as if none were here: a filter may have left some out.
+            known: commits that the remote is told of, so that it need not send what they hold.
 
         Raises:
             BusError: the remote did not answer, refused, or lacks an exact ref that was named.
@@ -126,7 +128,9 @@ class Git(Repository):
         arguments += [f"--filter={object_filter}" if object_filter else "--no-filter"]
         arguments += ["--prune"] if prune else []
         arguments += ["--refetch"] if again else []
-        with self._address(url) as remote:
+        arguments += [f"--negotiation-tip={oid}" for oid in known]
+        negotiation = {"fetch.negotiationAlgorithm": "consecutive" if known else "noop"}
+        with self._address(url, negotiation) as remote:
             status, _, err = self._talk("fetch", *arguments, remote, *refspecs)
         if status and not (depth and is_empty_match(status, err)):
             raise self._failure(url, err)
@@ -181,13 +185,14 @@ class Git(Repository):
             return super().is_sound()
 
     @contextmanager
-    def _address(self, url: str) -> Iterator[str]:
+    def _address(self, url: str, settings: Mapping[str, str] | None = None) -> Iterator[str]:
         """What to call the remote: the address itself, or the cache's remote given that address."""
         check_url(url)
         if not self.disposable:
             yield url
             return
-        with self._settings({f"remote.{CACHE_REMOTE}.url": url, **_PROMISOR}):
+        address = {f"remote.{CACHE_REMOTE}.url": url, **_PROMISOR}
+        with self._settings({**address, **(settings or {})}):
             yield CACHE_REMOTE
 
     @contextmanager

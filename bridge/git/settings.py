@@ -34,7 +34,6 @@ CACHE_CONFIG = """\
 \tallow = never
 [fetch]
 \tfsckObjects = false
-\tnegotiationAlgorithm = noop
 \twriteCommitGraph = false
 [push]
 \tnegotiate = false

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -192,6 +193,57 @@ def test_a_disk_that_stays_full_is_an_error_after_one_new_clone(tmp_path: Path) 
         cache.work(work)
     assert len(set(map(id, tried))) == 2
     cache.close()
+
+
+# -- no more than is needed ------------------------------------------------------------------
+
+
+def _bytes_below(folder: Path) -> int:
+    return sum(path.stat().st_size for path in _files(folder))
+
+
+def test_reading_on_fetches_only_what_is_new(actor: Actor, other: Actor) -> None:
+    ref = actor.submit()
+    actor.advance(ref, Event.CLAIM)
+    for number in range(1, 4):
+        noise = {f"logs/1-{number:06}.txt": secrets.token_bytes(100_000)}
+        assert actor.step(actor.bus.load(ref), Event.LOG, files=noise) is Outcome.WON
+    assert other.bus.load(ref).log_sequence == 3
+    other.bus.poll()
+    before = _bytes_below(other.bus.cache)
+    assert before > 300_000
+    actor.advance(ref, Event.LOG)
+    other.bus.poll()
+    assert other.bus.load(ref).log_sequence == 4
+    assert _bytes_below(other.bus.cache) - before < 30_000
+
+
+def test_an_idle_poll_asks_for_no_object(
+    actor: Actor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        actor.submit()
+    actor.bus.poll()
+    monkeypatch.setenv("GIT_TRACE_PACKET", str(tmp_path / "packets"))
+    actor.bus.poll()
+    packets = (tmp_path / "packets").read_text()
+    assert "ref-prefix refs/heads/kakeya/job/" in packets
+    assert "want " not in packets
+
+
+def test_a_clone_of_too_many_packs_is_made_again(actor: Actor) -> None:
+    ref = actor.submit()
+    actor.bus.poll()
+    chain = actor.bus.load(ref)
+    for name in CLONES:
+        packs = actor.bus.cache / name / "objects" / "pack"
+        for number in range(500):
+            (packs / f"pack-{number}.keep").touch()
+    assert ref in actor.bus.poll().jobs
+    assert actor.bus.read(chain.files["request.json"])
+    assert actor.bus.load(ref) == chain
+    for name in CLONES:
+        assert len(_files(actor.bus.cache / name / "objects" / "pack")) < 100
 
 
 # -- the caller's own repository -----------------------------------------------------------
