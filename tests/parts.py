@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.servers.child import find_git_program, find_program
+
+_BROWSER = Path(__file__).parent / "browser"
 
 
 def _program(name: str) -> Callable[[], bool]:
@@ -47,6 +50,11 @@ PARTS: dict[str, tuple[Callable[[], bool], str]] = {
     "act": (_program("act"), "pip install 'kakeya-remote[test]'"),
     "chromium": (_program("chromium"), "apt-get install chromium"),
     "npm": (_program("npm"), "apt-get install npm"),
+    "axe-core": (
+        lambda: (_BROWSER / "node_modules" / "axe-core" / "axe.min.js").is_file(),
+        "npm ci --prefix tests/browser --ignore-scripts",
+    ),
+    "jinja2": (_package("jinja2"), "pip install 'kakeya-remote[reports]'"),
     "lint-imports": (_package("importlinter"), "pip install import-linter"),
     "torch": (_package("torch"), "pip install 'kakeya-remote[workloads]'"),
     "transformers": (_package("transformers"), "pip install 'kakeya-remote[workloads]'"),
