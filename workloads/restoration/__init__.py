@@ -9,6 +9,7 @@ K/V are mixed in.
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 import torch
@@ -111,8 +112,10 @@ def _commit_fit(
     if context.resume(key):
         return
     rows = measuring.list_curve(fitted.history, loss=loss, seed=seed)
+    started_s = time.perf_counter()
     errors = judge(subject.teacher, fitted.drafter, fitted.projection, held_out)
-    rows += measuring.list_errors(errors, subject.teacher.owners, loss=loss, seed=seed)
+    t_ms = (time.perf_counter() - started_s) * 1000
+    rows += measuring.list_errors(errors, subject.teacher.owners, loss=loss, seed=seed, t_ms=t_ms)
     if len(config.losses) > 1:
         rows += measuring.measure_loss_recall(config, subject, fitted, loss=loss, seed=seed)
     context.commit(key, Entry(tuple(rows), {"f_theta.steps": len(fitted.history)}))

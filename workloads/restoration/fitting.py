@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -26,11 +27,12 @@ RIDGE = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class FitStep:
-    """One step: its loss, and the norm of its gradient before clipping."""
+    """One step: its loss, the norm of its gradient before clipping, its wall time."""
 
     step: int
     loss: float
     gradient: float
+    t_ms: float
 
 
 def fit(
@@ -72,6 +74,7 @@ def fit(
         for known in history if on_step else ():
             on_step(known)  # type: ignore[misc]
     for step in range(len(history), steps):
+        started_s = time.perf_counter()
         for group in optimizer.param_groups:
             group["lr"] = rate * warm_cosine(step, steps, warmup=warmup)
         # A source of its own for each step, so that a run that goes on draws the same batches.
@@ -84,7 +87,8 @@ def fit(
         value.backward()
         gradient = torch.nn.utils.clip_grad_norm_(trained, CLIP)
         optimizer.step()
-        history.append(FitStep(step, float(value.detach()), float(gradient)))
+        scores = float(value.detach()), float(gradient)
+        history.append(FitStep(step, *scores, (time.perf_counter() - started_s) * 1000))
         if on_step is not None:
             on_step(history[-1])
         if snapshot is not None and ((step + 1) % SNAPSHOT_EVERY == 0 or step + 1 == steps):

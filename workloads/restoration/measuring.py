@@ -21,6 +21,7 @@ from workloads.shared.tasks import Problem, Unit
 from workloads.shared.verifiers import NO_INPUT
 
 CURVE_EVERY = 10
+PLACELESS = frozenset({"longest_kv_bytes"})
 
 
 def list_units(config: Config, context: int, seed: int) -> list[Unit]:
@@ -51,7 +52,7 @@ def list_curve(history: Sequence[FitStep], *, loss: LossName, seed: int) -> list
             Sample(
                 arm=loss, seed=seed, unit=f"step{part[-1].step}", input=NO_INPUT,
                 measure="fit_loss", score=sum(one.loss for one in part) / len(part),
-                at={"step": part[-1].step},
+                at={"step": part[-1].step}, t_ms=sum(one.t_ms for one in part),
             )
         )  # fmt: skip
     return rows
@@ -63,6 +64,7 @@ def list_errors(
     *,
     loss: LossName,
     seed: int,
+    t_ms: float,
 ) -> list[Sample]:
     """Relative squared errors of K and V, before (`raw`) and after (`norm`) their norms."""
     kinds = {layer.index: layer.kind for layer in layers}
@@ -70,7 +72,7 @@ def list_errors(
         Sample(
             arm=loss, seed=seed, unit=f"layer{layer}", input=NO_INPUT,
             measure=f"rel_mse_{name}", score=score,
-            at={"layer": layer, "kind": "full" if kinds[layer] == FULL else "sliding"},
+            at={"layer": layer, "kind": "full" if kinds[layer] == FULL else "sliding"}, t_ms=t_ms,
         )
         for layer, parts in errors.items()
         for name, score in parts.items()
@@ -100,10 +102,11 @@ def measure_arm(
         if unit.context == max(config.contexts):
             scores["longest_kv_bytes"] = scores["kv_bytes"]
         outside = problem.is_outside(sink=config.sink, window=config.window)
+        at: dict[str, str | float] = {"context": unit.context, "outside": int(outside)}
         rows += [
             Sample(
                 arm=arm, seed=unit.seed, unit=unit.id, input=problem.digest, measure=measure,
-                score=score, at={"context": unit.context, "outside": int(outside)}, t_ms=t_ms,
+                score=score, at={} if measure in PLACELESS else at, t_ms=t_ms,
             )
             for measure, score in scores.items()
         ]  # fmt: skip
@@ -162,7 +165,7 @@ def measure_mix(
                 Sample(
                     arm="mix", seed=units[0].seed, unit=f"{units[0].id}-{name}", input=NO_INPUT,
                     measure=f"mix_error_{name}", score=error,
-                    at={"alpha": alpha},
+                    at={"alpha": alpha}, t_ms=t_ms * len(units),
                 )
             )  # fmt: skip
     return Entry(tuple(rows))

@@ -102,6 +102,7 @@ def _list_curve(seed: int, history: list[Step]) -> list[Sample]:
         Sample(
             arm="verifier", seed=seed, unit=f"step{index}", input=NO_INPUT,
             measure=measure, score=score, at={"step": index, "stage": step.stage},
+            t_ms=step.process_s * 1000,
         )
         for index, step in enumerate(history)
         if index % CURVE_EVERY == 0
