@@ -10,6 +10,7 @@ import fcntl
 import io
 import os
 import pty
+import re
 import select
 import struct
 import subprocess
@@ -50,10 +51,10 @@ def _read(stream: int) -> bytes:
 
 
 def draw(text: str, title: str) -> str:
-    """The text, with its colours, as an SVG of a terminal."""
+    """The text, with its colours, as an SVG of a terminal that fetches no font from elsewhere."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi(text.rstrip("\n")), soft_wrap=False)
-    return console.export_svg(title=title)
+    return re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title=title), flags=re.DOTALL)
 
 
 def main(out: str, title: str, *command: str) -> int:
