@@ -115,7 +115,7 @@ def draw_heatmap(
     description = "; ".join(_say(row) for row in found.values())
     name = svg.plot_name("heatmap", rows[0]["name"], arm or "all")
     heading = f"{title}: {arm}" if arm else title
-    caption = "Successes of trials in each cell; darker is more." if share else "Darker is more."
+    caption = "Successes of trials in each cell." if share else "A stronger colour is more."
     return svg.Plot(
         name, heading, caption, description, svg.picture(name, heading, description, size, pieces)
     )
@@ -129,7 +129,7 @@ def _grid(
 ) -> tuple[list[str], tuple[float, float]]:
     """The cells with their axes, and the size of it all."""
     left, top, cell = 54.0, 10.0, 34.0
-    wide = min(84.0, (RIGHT - left) / len(places[0]))
+    wide = min(124.0, (RIGHT - left) / len(places[0]))
     pieces: list[str] = []
     for row_index, y in enumerate(places[1]):
         middle = top + row_index * cell + cell / 2
@@ -143,7 +143,7 @@ def _grid(
         pieces.append(svg.text(centre, end + 17, x, anchor="middle", kind="soft"))
     axis = f"{axes[1]} down, {axes[0]} across"
     pieces.append(svg.text(left, end + 35, axis, kind="soft small"))
-    return pieces, (left + wide * len(places[0]) + 8, end + 42)
+    return pieces, (max(WIDTH, left + wide * len(places[0]) + 8), end + 42)
 
 
 def _cell(

@@ -99,7 +99,7 @@ def _draw_bar(bar: Bar, top: float) -> list[str]:
 
     middle = top + 25
     seen = f"{short(str(bar.observed))} · {bar.threshold} · {bar.verdict}"
-    room = LINE_LENGTH - len(seen)
+    room = LINE_LENGTH - int(1.25 * len(seen)) - 1  # strong letters are wider
     label = bar.label if len(bar.label) <= room else f"{bar.label[: room - 1]}…"
     pieces = [
         svg.text(LEFT, top + 11, label, kind="tiny soft"),
