@@ -1,4 +1,7 @@
-"""`python -m benchmarks [--json] [NAME ...]`: every benchmark, or those named."""
+"""`python -m benchmarks [--json] [NAME ...]`: every benchmark, or those named.
+
+All of them together write `docs/benchmarks.md`; named ones are only printed.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ import json
 import sys
 from collections.abc import Sequence
 
-from benchmarks import bus, startup
-from benchmarks.measure import Row
+from benchmarks import bus, page, startup
+from benchmarks.measure import Row, Table
 
 BENCHMARKS = {"startup": startup.measure, "bus": bus.measure}
 
@@ -15,43 +18,38 @@ BENCHMARKS = {"startup": startup.measure, "bus": bus.measure}
 def main(arguments: Sequence[str]) -> int:
     """Run, print, and say 1 where a limit does not hold, 2 for a name that is not known."""
     as_json = "--json" in arguments
-    names = [name for name in arguments if name != "--json"] or list(BENCHMARKS)
-    unknown = [name for name in names if name not in BENCHMARKS]
+    named = [name for name in arguments if name != "--json"]
+    unknown = [name for name in named if name not in BENCHMARKS]
     if unknown:
         print(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
         return 2
-    rows = [row for name in names for row in BENCHMARKS[name]()]
+    tables = []
+    for name in named or BENCHMARKS:
+        for table in BENCHMARKS[name]():
+            tables.append(table)
+            if not as_json:
+                print(f"{table.title}\n{table.note}\n", *page.draw(table.rows), sep="\n")
     if as_json:
-        print(json.dumps({"schema": "kakeya.benchmark/1", "rows": [_as_json(row) for row in rows]}))
-    else:
-        _print_table(rows)
-    return 0 if all(row.holds for row in rows) else 1
+        print(json.dumps({"schema": "kakeya.benchmark/1", "tables": list(map(_as_json, tables))}))
+    if not named:
+        page.PATH.write_text(page.write(tables, "python -m benchmarks"), "utf-8")
+    return 0 if all(row.holds for table in tables for row in table.rows) else 1
 
 
-def _as_json(row: Row) -> dict[str, object]:
+def _as_json(table: Table) -> dict[str, object]:
+    return {"title": table.title, "rows": [_row_as_json(row) for row in table.rows]}
+
+
+def _row_as_json(row: Row) -> dict[str, object]:
     return {
         "name": row.name,
         "n": len(row.times_ms),
         "median_ms": round(row.median_ms, 3),
-        "max_ms": round(max(row.times_ms), 3),
+        "slowest_ms": round(max(row.times_ms), 3),
+        "base_ms": None if row.base_ms is None else round(row.base_ms, 3),
         "limit_ms": row.limit_ms,
         "holds": row.holds,
     }
-
-
-def _print_table(rows: Sequence[Row]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("what", "n")
-    for title in ("median, ms", "slowest, ms", "limit, ms"):
-        table.add_column(title, justify="right")
-    for row in rows:
-        limit = "" if row.limit_ms is None else f"{row.limit_ms:.0f}"
-        limit += "" if row.holds else " exceeded"
-        values = (f"{row.median_ms:.1f}", f"{max(row.times_ms):.1f}", limit)
-        table.add_row(row.name, str(len(row.times_ms)), *values)
-    Console().print(table)
 
 
 if __name__ == "__main__":
