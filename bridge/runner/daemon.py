@@ -85,7 +85,9 @@ class Runner:
         self._queue = Queue(config, trust, self._clock.chance)
         self._batch = Batch(bus, self._outbox)
         self._held = HeldJobs(config, bus, self._steps, say, make_attempt)
-        self._recovery = Recovery(config, trust, bus, self._queue, self._steps, say)
+        self._recovery = Recovery(
+            config, trust, bus, self._queue, self._steps, say, self._heart.session
+        )
         self._refused = 0
         self._claiming: dict[str, str] = {}
         self._polled_at_s = self._push_from_s = float("-inf")
@@ -123,10 +125,11 @@ class Runner:
         self.bus.identity()
         self._heart.take_over(self._clock.pause)
         self._recovery.deliver(self._outbox)
+        now_s = self._clock.monotonic()
         snapshot = self.bus.poll()
-        self._queue.update(snapshot, self._clock.monotonic())
-        self._recovery.resume(self._batch, snapshot, self._held)
-        self._add_beat(self._clock.monotonic())
+        self._queue.update(snapshot, now_s)
+        self._recovery.look(self._batch, snapshot, self._held, now_s)
+        self._add_beat(now_s)
         self._batch.flush()
         self._say(
             f"runner {self.config.name} is up: labels {', '.join(self.config.labels)}; "
@@ -201,7 +204,7 @@ class Runner:
         self._held.heed_wishes(snapshot)
         if not self.draining:
             self._claim(snapshot, now_s)
-        self._recovery.reap(self._batch, snapshot, self._held, now_s)
+        self._recovery.look(self._batch, snapshot, self._held, now_s)
         profile = self.config.profile
         slower_s = min(self._poll_every_s * 1.5, profile.poll_max_s)
         self._poll_every_s = profile.poll_min_s if moved else slower_s

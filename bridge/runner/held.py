@@ -12,6 +12,7 @@ from bridge.bus.endings import compose_requeue
 from bridge.bus.interface import Bus
 from bridge.bus.remote import Outcome, Update
 from bridge.bus.view import Snapshot
+from bridge.errors import IntegrityError
 from bridge.objects import Prepared
 from bridge.records import Resources
 from bridge.runner.attempt import Attempt, Surroundings
@@ -174,7 +175,12 @@ class HeldJobs:
                 self.ended += chain.ended
                 self._let_go(attempt, f"{chain.state}: {attempt.ended.message}")
             return
-        chain = self._bus.load(attempt.chain.ref)
+        try:
+            chain = self._bus.load(attempt.chain.ref)
+        except IntegrityError as error:  # deleted by somebody, and not folded
+            attempt.cancel()
+            self._let_go(attempt, f"given up: {error.message}")
+            return
         if chain.held and chain.claim_oid == attempt.claim_oid:
             self._say(f"{chain.job.id}: writing over a foreign commit: {chain.fault}")
             attempt.chain = chain

@@ -31,6 +31,7 @@ class Recovery:
         queue: this runner's view of it.
         steps: composes what is pushed.
         say: told each event in one line.
+        session: of this runner, now.
     """
 
     def __init__(
@@ -41,7 +42,9 @@ class Recovery:
         queue: Queue,
         steps: Steps,
         say: Callable[[str], None],
+        session: str,
     ) -> None:
+        self._session = session
         self._config, self._trust, self._bus = config, trust, bus
         self._queue, self._steps, self._say = queue, steps, say
         self._watch = SilenceWatch(config.profile.heartbeat_s)
@@ -54,28 +57,25 @@ class Recovery:
             self._say(f"delivered {letter.name} of the session before: {outcome.value}")
             outbox.drop(letter.name)
 
-    def resume(self, batch: Batch, snapshot: Snapshot, held: HeldJobs) -> None:
-        """Go on with this runner's own claims: adopt what it knows, give back the rest."""
-        for hold in self._queue.held(self._bus, snapshot):
-            claim = hold.chain.claim
-            if claim is None or claim.runner != self._config.name:
-                continue
-            if job_folder(self._config.state_dir, hold.chain.job.id, claim.attempt).is_dir():
-                held.hold(hold.chain, self._trust_of(claim)).adopt(self._logged(hold.chain))
-                self._say(f"{hold.chain.job.id}: adopted, attempt {claim.attempt}")
-            else:
-                why = "its runner was restarted and does not know the job"
-                self._give_back(batch, hold.chain, why, wished=False)
+    def look(self, batch: Batch, snapshot: Snapshot, held: HeldJobs, now_s: float) -> None:
+        """Go on with own claims of an earlier session; count the silence of other runners.
 
-    def reap(self, batch: Batch, snapshot: Snapshot, held: HeldJobs, now_s: float) -> None:
-        """Count the silence of other runners, and give back what has been silent for a lease."""
+        Args:
+            batch: takes what is given back.
+            snapshot: a poll that was just made.
+            held: the jobs of this session.
+            now_s: this process's monotonic clock.
+        """
         if now_s - self._looked_at_s < self._config.profile.heartbeat_s / 2:
             return
         self._looked_at_s = now_s
         claims = []
         for hold in self._queue.held(self._bus, snapshot):
-            chain = hold.chain
-            if chain.job.id in held or chain.claim is None or chain.claim_oid is None:
+            chain, claim = hold.chain, hold.chain.claim
+            if chain.job.id in held or claim is None or chain.claim_oid is None:
+                continue
+            if claim.runner == self._config.name and claim.session != self._session:
+                self._resume(batch, chain, claim, held)
                 continue
             claims.append(chain.claim_oid)
             silent_s = self._watch.observe(
@@ -83,9 +83,18 @@ class Recovery:
             )
             if silent_s >= hold.lease_s:
                 wished = self._bus.refs.wish(chain.job.id) in snapshot.wishes
-                why = f"runner {chain.claim.runner} was silent for {silent_s:.0f} s"
+                why = f"runner {claim.runner} was silent for {silent_s:.0f} s"
                 self._give_back(batch, chain, why, wished=wished)
         self._watch.keep(claims)
+
+    def _resume(self, batch: Batch, chain: Chain, claim: Claim, held: HeldJobs) -> None:
+        """Adopt what an earlier session of this runner began; give back what it never began."""
+        if job_folder(self._config.state_dir, chain.job.id, claim.attempt).is_dir():
+            held.hold(chain, self._trust_of(claim)).adopt(self._logged(chain))
+            self._say(f"{chain.job.id}: adopted, attempt {claim.attempt}")
+        else:
+            why = "its runner was restarted and does not know the job"
+            self._give_back(batch, chain, why, wished=False)
 
     def _give_back(self, batch: Batch, chain: Chain, reason: str, *, wished: bool) -> None:
         commit = compose_reap(chain, reason, self._steps.signer(), wished=wished)

@@ -28,7 +28,7 @@ from presets.catalog import Catalog
 from presets.definition import Preset, parse_preset
 from tests.simulation.world import BUS_ID, MemoryBus, Network, World
 
-PROFILE = Profile("simulated", 1.0, 6.0, 0.2, 1.0, 1.0, 0.0, 30.0)
+PROFILE = Profile("simulated", 1.0, 6.0, 0.2, 0.4, 1.0, 0.0, 30.0)
 CODE = "c" * 40
 PRESET = b"""name: sim
 description: a job of the simulation
