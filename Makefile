@@ -19,9 +19,8 @@ DEMO := $(VENV)/.whole-demo
 DEV  := $(VENV)/.whole-dev
 PINS := pyproject.toml constraints.txt
 
-# Two processes with two threads each on two cores would wait for one another; some tests look for
-# programs that came with the environment (act).
-TESTED = PATH="$$PWD/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python
+# two processes with two threads each on two cores would wait for one another
+TESTED = OMP_NUM_THREADS=1 $(BIN)/python
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
