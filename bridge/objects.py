@@ -114,44 +114,74 @@ def build_commit(
         IntegrityError: a path that git or a file system reads as something else, or one that is a
             file and a folder at once.
     """
+    tree_oid, objects = build_files(new_files, kept_files)
+    blobs = {path: GitObject("blob", data).oid for path, data in new_files.items()}
+    commit = seal_tree(tree_oid, parents=parents, message=message, author=author, when_s=when_s)
+    return Prepared(commit.oid, (*objects, commit), {**kept_files, **blobs})
+
+
+def build_files(
+    new_files: Mapping[str, bytes], kept_files: Mapping[str, str]
+) -> tuple[str, tuple[GitObject, ...]]:
+    """The tree of `kept_files` with `new_files` laid over it, and its blobs and trees.
+
+    Raises:
+        IntegrityError: as `build_commit`.
+    """
     strange = sorted(path for path in new_files if not is_plain_path(path))
     if strange:
         raise IntegrityError(f"{strange[0]!r} cannot be a path in a commit")
     blobs = {path: GitObject("blob", data) for path, data in new_files.items()}
     files = {**kept_files, **{path: blob.oid for path, blob in blobs.items()}}
     tree_oid, trees = _build_trees(files)
+    return tree_oid, (*blobs.values(), *trees)
+
+
+def seal_tree(
+    tree_oid: str, *, parents: Iterable[str], message: str, author: Identity, when_s: int
+) -> GitObject:
+    """The commit object over a tree that is there already."""
     who = author.line(when_s)
     lines = [f"tree {tree_oid}", *(f"parent {oid}" for oid in parents)]
     lines += [f"author {who}", f"committer {who}", "", message.rstrip("\n"), ""]
-    commit = GitObject("commit", "\n".join(lines).encode())
-    return Prepared(commit.oid, (*blobs.values(), *trees, commit), files)
+    return GitObject("commit", "\n".join(lines).encode())
 
 
 def _build_trees(files: Mapping[str, str]) -> tuple[str, list[GitObject]]:
-    entries: dict[str, tuple[bytes, str]] = {}
+    entries: dict[str, tuple[str, str]] = {}
     folders: dict[str, dict[str, str]] = {}
     for path, oid in files.items():
         head, slash, rest = path.partition("/")
         if slash:
             folders.setdefault(head, {})[rest] = oid
         else:
-            entries[head] = (b"100644", oid)
+            entries[head] = ("100644", oid)
     both = entries.keys() & folders.keys()
     if both:
         raise IntegrityError(f"{min(both)!r} is a file and a folder at once")
     trees: list[GitObject] = []
     for name, inner in folders.items():
         oid, inner_trees = _build_trees(inner)
-        entries[name] = (b"40000", oid)
+        entries[name] = ("40000", oid)
         trees += inner_trees
-    # git sorts a folder as if its name ended in a slash
-    order = sorted(entries, key=lambda name: (name + "/" if name in folders else name).encode())
-    data = b"".join(
-        entries[name][0] + b" " + name.encode() + b"\0" + bytes.fromhex(entries[name][1])
-        for name in order
-    )
-    tree = GitObject("tree", data)
+    tree = build_tree(entries)
     return tree.oid, [*trees, tree]
+
+
+def build_tree(entries: Mapping[str, tuple[str, str]]) -> GitObject:
+    """The tree object of `entries`, name to (mode, object id): the inverse of `parse_tree`."""
+    # git sorts a folder as if its name ended in a slash
+    order = sorted(
+        (f"{name}/" if mode == "40000" else name).encode("utf-8", "surrogateescape")
+        for name, (mode, _) in entries.items()
+    )
+    rows = []
+    for key in order:
+        name = key.decode("utf-8", "surrogateescape").removesuffix("/")
+        mode, oid = entries[name]
+        encoded = name.encode("utf-8", "surrogateescape")
+        rows.append(mode.encode() + b" " + encoded + b"\0" + bytes.fromhex(oid))
+    return GitObject("tree", b"".join(rows))
 
 
 def parse_tree(data: bytes) -> dict[str, tuple[str, str]]:

@@ -286,6 +286,42 @@ class KeyNote:
     nonce: str
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One commit of a folded job's chain: what it recorded, and its subject."""
+
+    oid: str
+    event: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """What the ledger says of an ended job beside the files of its last valid commit.
+
+    Attributes:
+        id: the job's id.
+        ref: the ref that it had; deleted by the fold.
+        tip: where that ref stood.
+        head: the last valid commit, whose files the ledger keeps.
+        request_commit: the first commit of the chain.
+        archive: ref that keeps the chain, with its log, until it is expired.
+        chunks: how many chunks of log the chain holds; the ledger keeps none of them.
+        steps: every valid commit but those of the log, oldest first.
+        fault: why the commits after `head` did not count.
+    """
+
+    id: str
+    ref: str
+    tip: str
+    head: str
+    request_commit: str
+    archive: str
+    chunks: int
+    steps: tuple[Step, ...]
+    fault: str | None = None
+
+
 KINDS: dict[str, type[Any]] = {
     "bus": BusIdentity,
     "request": Request,
@@ -296,6 +332,7 @@ KINDS: dict[str, type[Any]] = {
     "heartbeat": Heartbeat,
     "cancel": CancelWish,
     "key": KeyNote,
+    "entry": LedgerEntry,
 }
 _KIND_OF = {record: kind for kind, record in KINDS.items()}
 

@@ -63,6 +63,7 @@ class Chain:
         claim, claim_oid: the hold in force, None in other states.
         problems: why the request is malformed (then `request` is None).
         fault: why the commits after `head` do not count, None where the tip is valid.
+        archive: the ref that keeps the commits of a job that was read from the ledger, else None.
     """
 
     ref: str
@@ -83,6 +84,7 @@ class Chain:
     result: Result | None = None
     problems: tuple[str, ...] = ()
     fault: str | None = None
+    archive: str | None = None
 
     @property
     def ended(self) -> bool:

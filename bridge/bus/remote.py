@@ -9,7 +9,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from bridge.bus.commits import compose_note, requester_identity
+from bridge.bus.endings import Signer
 from bridge.bus.fetching import SMALL_BLOBS
+from bridge.bus.folding import Folder, Leftovers
 from bridge.bus.profile import Profile
 from bridge.bus.refs import Refs
 from bridge.bus.view import BusView, Snapshot
@@ -71,6 +73,32 @@ class GitBus(BusView):
         )
         self.swap([Update(self.refs.ledger, None, commit)])
         return self.identity()
+
+    def fold(self, refs: Sequence[str], signer: Signer) -> tuple[str, ...]:
+        """Move ended jobs into the ledger by one push; the ids of those that were.
+
+        None is moved where another folder was first, or anything else moved meanwhile. Jobs that
+        have not ended are left out.
+
+        Raises:
+            BusError: the remote does not answer, or refuses.
+        """
+        chains = [chain for chain in self.load_all(refs) if chain.ended and not chain.archive]
+        tips = self._look(["ctl/*", "key/*"], ["ctl/", "key/"])
+        folder = Folder(self.url, self.refs, self._cache, self.ledger, self._pause)
+        return folder.fold(chains, Leftovers(tips["ctl/"], tips["key/"]), signer)
+
+    def expire(self, before: str) -> tuple[str, ...]:
+        """Delete the archives of the days before `before` (`yyyy-mm-dd`): their logs go with them.
+
+        Raises:
+            BusError: the remote does not answer, or refuses.
+        """
+        shelves = self._look(["archive/*"], ["archive/"])["archive/"]
+        old = [tip for ref, tip in shelves.items() if self.refs.archive(before) > ref]
+        outcomes = self.swap([Update(tip.ref, tip.oid, None) for tip in old])
+        both = zip(old, outcomes, strict=True)
+        return tuple(tip.ref for tip, outcome in both if outcome is Outcome.WON)
 
     def fetch_code(self, commit: str) -> Git:
         """A cache that holds a code commit, opened for the caller to close.
@@ -178,7 +206,19 @@ class GitBus(BusView):
         now, wanted = tip.oid if tip else None, update.new.oid if update.new else None
         if now == wanted or (wanted and now and self._descends(update.ref, wanted)):
             return Outcome.WON
+        if now is None and wanted is not None and self._is_folded(update.ref, wanted):
+            return Outcome.WON
         return Outcome.UNSETTLED if now == update.old else Outcome.LOST
+
+    def _is_folded(self, ref: str, commit: str) -> bool:
+        """Whether the ledger, read after the ref was seen to be gone, holds this very commit.
+
+        It lists every step but those of the log: a log whose job was ended over it and folded
+        counts as lost, and its runner finds the end.
+        """
+        job = self.refs.parse_job(ref)
+        chain = self.ledger.load(job.id) if job is not None else None
+        return chain is not None and commit in {link.oid for link in chain.links}
 
     def _descends(self, ref: str, ancestor: str) -> bool:
         return self._cache.work(

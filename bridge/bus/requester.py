@@ -6,18 +6,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from bridge.bus.ledger import is_not_there
 from bridge.bus.remote import GitBus
 from bridge.errors import BusError, KakeyaError
 from bridge.git import RefTip
 from bridge.records import Heartbeat, KeyNote
 
 _COMMITTER = re.compile(rb"^committer .* ([0-9]{1,12}) [+-][0-9]{4}$", re.MULTILINE)
-_NOT_THERE = (
-    "not our ref",
-    "couldn't find remote ref",
-    "unadvertised object",
-    "no such remote ref",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +54,18 @@ class RequesterBus(GitBus):
         match = _COMMITTER.search(data)
         return int(match[1]) if match else 0
 
+    def find(self, job_id: str) -> str | None:
+        """The ref of the job with this id, also where it was folded, or None."""
+        ref = super().find(job_id)
+        if ref is None:
+            chain = self.ledger.load(job_id, bus_id=self.identity().id)
+            ref = chain.ref if chain is not None else None
+        return ref
+
     def load_key(self, ref: str) -> KeyNote | None:
         """Who took an idempotency key, None where nobody did."""
-        if self.peek(ref) is None:
-            return None
+        if self.peek(ref) is None:  # the ledger is read after that
+            return self.ledger.load_key(ref.rpartition("/")[2])
         return self._note(ref, "key", "key.json")  # type: ignore[return-value]
 
     def fetch_files(self, oids: Iterable[str]) -> None:
@@ -82,7 +85,7 @@ class RequesterBus(GitBus):
         try:
             jobs.fetch(self.url, missing)
         except BusError as error:
-            if not _is_not_there(error):
+            if not is_not_there(error):
                 raise
             # a server that speaks protocol 0 gives objects only with the ref that holds them
             for ref, _ in self._fetcher.recent():
@@ -102,11 +105,7 @@ class RequesterBus(GitBus):
                 lambda: self._cache.tips.fetch(self.url, [commit], depth=1, object_filter="tree:0")
             )
         except BusError as error:
-            if _is_not_there(error):
+            if is_not_there(error):
                 return False
             raise
         return True
-
-
-def _is_not_there(error: BusError) -> bool:
-    return any(phrase in error.message.lower() for phrase in _NOT_THERE)

@@ -55,7 +55,6 @@ class BusView:
         self._history = History(self._cache)
         self.ledger = Ledger(self.url, refs, self._cache, self._history)
         self._chains: dict[str, Chain] = {}
-        self._folded: set[str] = set()
 
     def close(self) -> None:
         """End the git processes behind this bus."""
@@ -119,14 +118,10 @@ class BusView:
     def load_whole(self, ref: str) -> Chain:
         """As `load`, and of a folded job the commits with their log, where they are still kept."""
         chain = self.load(ref)
-        tip = self.ledger.fetch_chain(chain) if self.is_folded(chain) else None
+        tip = self.ledger.fetch_chain(chain) if chain.archive else None
         if tip is None:
             return chain
         return self._cache.work(lambda: self._read(ref, chain.job, tip, self.identity().id))
-
-    def is_folded(self, chain: Chain) -> bool:
-        """Whether `load` found the job in the ledger, so that its log is elsewhere."""
-        return chain.ended and chain.ref in self._folded
 
     def _load_folded(self, ref: str, job: JobRef, bus_id: str) -> Chain:
         """The job of a ref that is gone; the ledger is read after that was seen."""
@@ -137,7 +132,6 @@ class BusView:
                 where=ref,
                 remedy="ask whoever may push to this bus who deleted it; submit the job again",
             )
-        self._folded.add(ref)
         return chain
 
     def load_all(self, refs: Sequence[str]) -> list[Chain]:

@@ -71,7 +71,7 @@ def found(bus: RequesterBus, clock: Clock) -> Founded:
     Raises:
         BusError: the remote does not answer, or refuses the push.
     """
-    created = bus.peek(bus.refs.ledger) is None
+    created = bus.ledger.identity() is None
     now_s = clock.wall_s()
     wanted = BusIdentity(make_ulid(int(now_s * 1000), clock.randomness(10)), utc_text(now_s))
     identity = bus.create_identity(wanted, int(now_s)) if created else bus.identity()

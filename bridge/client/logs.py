@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bridge.bus.chain import Chain
 from bridge.bus.requester import RequesterBus
 from bridge.client.clock import Backoff, Clock
+from bridge.errors import UsageError
 
 _CHUNK = re.compile(r"logs/([1-9][0-9]{0,2})-([0-9]{6})\.txt\Z")
 
@@ -45,13 +46,20 @@ def read_logs(
         clock: time.
 
     Raises:
+        UsageError: the job was folded, and the archive of its log is expired.
         BusError: the bus does not answer.
         IntegrityError: the job's commits cannot be read.
     """
     seen: set[tuple[int, int]] = set()
     backoff = Backoff(bus.profile.poll_min_s, bus.profile.poll_max_s)
     while True:
-        chain = bus.load(ref)
+        chain = bus.load_whole(ref)
+        if chain.archive is not None and chain.claim_oid is not None:
+            raise UsageError(
+                "the log of this job has expired",
+                where=chain.archive,
+                remedy=f"its result stays: kakeya_remote results {chain.job.id}",
+            )
         for number, sequence, oid in chunks_of(chain):
             if (number, sequence) not in seen and attempt in (None, number):
                 seen.add((number, sequence))

@@ -75,7 +75,7 @@ def download(bus: RequesterBus, ref: str, folder: Path) -> Results:
         IntegrityError: a path leaves the folder, or a file is not what the result says; nothing is
             written then.
     """
-    chain = bus.load(ref)
+    chain = bus.load_whole(ref)
     if not chain.ended:
         raise UsageError(
             f"the job has not ended ({chain.state.value if chain.state else 'unreadable'})",

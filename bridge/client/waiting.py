@@ -146,11 +146,9 @@ class Waiting:
 
     def _look(self, sight: Sight) -> Chain:
         if sight.tip is None:
-            raise IntegrityError(
-                "the job's ref is gone and the ledger does not hold its result",
-                where=self._ref,
-                remedy="ask whoever may push to this bus who deleted it; submit the job again",
-            )
+            self._chain = self._bus.load(self._ref)  # folded, or an integrity error
+            self._watcher.update(status_of(self._chain))
+            return self._chain
         if self._chain is None or self._chain.tip != sight.tip.oid:
             self._chain = self._bus.load(self._ref)
             self._backoff.reset()

@@ -29,6 +29,7 @@ from bridge.records import (
     Heartbeat,
     Held,
     KeyNote,
+    LedgerEntry,
     LogChunk,
     Prediction,
     PresetRef,
@@ -37,6 +38,7 @@ from bridge.records import (
     Requeue,
     Resources,
     Result,
+    Step,
 )
 from bridge.states import TERMINAL_EVENTS, TERMINAL_STATES, TRANSITIONS, Event, State, replay
 from tests import samples
@@ -286,6 +288,24 @@ RECORDS: dict[str, st.SearchStrategy[Any]] = {
         CancelWish, id=ulids, request=digests, by=lines.filter(bool), nonce=nonces, reason=lines
     ),
     "key": st.builds(KeyNote, id=ulids, manifest=digests, nonce=nonces),
+    "entry": st.builds(
+        LedgerEntry,
+        id=ulids,
+        ref=lines,
+        tip=oids,
+        head=oids,
+        request_commit=oids,
+        archive=lines,
+        chunks=st.integers(0, 20_000),
+        steps=st.lists(
+            st.builds(
+                Step, oid=oids, event=st.sampled_from(["request", "claim", "done"]), subject=lines
+            ),
+            min_size=1,
+            max_size=3,
+        ).map(tuple),
+        fault=st.none() | lines,
+    ),
 }
 
 
