@@ -100,7 +100,8 @@ def _describe_input(role: str, preset: Preset, assets: Mapping[str, Asset]) -> d
     if token.source is Source.PARAM:
         return {"role": role, "kind": "artifact", "param": token.text}
     asset = assets[token.text.removeprefix("asset:")]
-    return {"role": role, "kind": "asset", "asset": dataclasses.asdict(asset)}
+    fields = {**dataclasses.asdict(asset), "files": list(asset.files)}
+    return {"role": role, "kind": "asset", "asset": fields}
 
 
 def _describe_gates(preset: Preset) -> list[dict[str, Any]]:

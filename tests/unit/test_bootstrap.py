@@ -146,7 +146,7 @@ def test_a_house_package_from_elsewhere_is_named(code: Path, tmp_path: Path) -> 
     (elsewhere / "workloads").mkdir(parents=True)
     (elsewhere / "workloads" / "__init__.py").write_text("")
     (code / "program.py").write_text(
-        f"import sys\nsys.path.append({str(elsewhere)!r})\nimport workloads"
+        f"import sys\nsys.path.insert(0, {str(elsewhere)!r})\nimport workloads"
     )
     ran = run(code, "-m", "program")
     assert ran.imported["foreign"] == {"workloads": str(elsewhere / "workloads" / "__init__.py")}

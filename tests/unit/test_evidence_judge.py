@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from bridge import canonical, schema
+from bridge import canonical, proc, schema
 from bridge.cli.evidence import evidence_group
 from bridge.errors import ExitCode, IntegrityError
 from evidence.__main__ import main
@@ -270,7 +270,14 @@ def test_the_evaluator_covers_what_decides() -> None:
     for name in ("evidence/gates/evaluate.py", "evidence/reducers.py", "bridge/canonical.py"):
         assert name in files
     assert not any("records/" in name for name in files)
-    assert "torch" not in sys.modules
+
+
+def test_judging_needs_no_torch() -> None:
+    program = "import sys, evidence.judge; sys.exit('torch' in sys.modules)"
+    root = Path(__file__).parents[2]
+    env = {**proc.base_env(), "PYTHONPATH": str(root)}
+    done = proc.run([sys.executable, "-c", program], cwd=root, env=env, timeout_s=60)
+    assert done.code == 0, done.stderr.decode()
 
 
 def test_a_baseline_is_kept_so_that_a_record_verifies_alone(out: Path, tmp_path: Path) -> None:
