@@ -12,7 +12,7 @@ from typing import Any
 from bridge.canonical import is_oid, printable
 from bridge.errors import CacheError, IntegrityError, KakeyaError, UsageError
 from bridge.git.answers import explain
-from bridge.git.settings import ENVIRONMENT, load_library
+from bridge.git.settings import load_library, make_environment
 from bridge.objects import GitObject, is_plain_path
 
 _LOCAL_TIMEOUT_S = 60.0
@@ -48,7 +48,7 @@ class Repository:
         self.path = Path(self._repo.git_dir).absolute()
         self.timeout_s = timeout_s
         self.disposable = disposable
-        environment = dict(ENVIRONMENT)
+        environment = make_environment()
         if disposable:
             # named outright: where the folder is gone, git would go and work in the caller's own
             # repository. Never for a checkout: it would switch off git's check of who owns it.

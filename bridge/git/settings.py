@@ -20,6 +20,17 @@ ENVIRONMENT = {
 
 CACHE_REMOTE = "bus"
 
+_KEPT = frozenset(
+    {
+        "GIT_ASKPASS",
+        "GIT_SSH",
+        "GIT_SSH_COMMAND",
+        "GIT_SSL_CAINFO",
+        "GIT_SSL_NO_VERIFY",
+        "GIT_TRACE",
+    }
+)
+
 # Objects are not checked as they come in: one malformed commit of a stranger would fail the poll
 # of every job. Nothing of them is checked out; what is read is judged by our own parsers.
 CACHE_CONFIG = """\
@@ -48,6 +59,16 @@ CACHE_CONFIG = """\
 """
 
 
+def make_environment() -> dict[str, str]:
+    """What every command of ours is told: never ask a person, give up on a stalled transfer.
+
+    A program that answers for the person (`GIT_ASKPASS`), where there is one, stays.
+    """
+    if not os.environ.get("GIT_ASKPASS"):
+        return dict(ENVIRONMENT)
+    return {name: value for name, value in ENVIRONMENT.items() if name != "GIT_ASKPASS"}
+
+
 def load_library() -> Any:
     """GitPython, which cannot even be imported where there is no git.
 
@@ -74,9 +95,8 @@ def git_version() -> tuple[int, ...]:
 
 def scrub_environment() -> None:
     """Forget the `GIT_*` variables of a calling git (a hook, an alias): they point elsewhere."""
-    kept = {"GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSL_CAINFO", "GIT_SSL_NO_VERIFY", "GIT_TRACE"}
     for name in list(os.environ):
-        if name.startswith("GIT_") and name not in kept and not name.startswith("GIT_CONFIG"):
+        if name.startswith("GIT_") and name not in _KEPT and not name.startswith("GIT_CONFIG"):
             del os.environ[name]
 
 

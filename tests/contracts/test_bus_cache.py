@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bridge.bus.cache import Cache
@@ -244,6 +245,18 @@ def test_a_clone_of_too_many_packs_is_made_again(actor: Actor) -> None:
     assert actor.bus.load(ref) == chain
     for name in CLONES:
         assert len(_files(actor.bus.cache / name / "objects" / "pack")) < 100
+
+
+def test_a_closed_bus_leaves_no_process_and_no_descriptor(remote: Remote, tmp_path: Path) -> None:
+    here = psutil.Process()
+    before = (here.num_fds(), {child.pid for child in here.children(recursive=True)})
+    for number in range(3):
+        actor = Actor(open_bus(remote.url, tmp_path / str(number)))
+        actor.advance(actor.submit(), Event.CLAIM, Event.DONE)
+        actor.bus.poll()
+        actor.bus.close()
+    after = (here.num_fds(), {child.pid for child in here.children(recursive=True)})
+    assert after == before
 
 
 # -- the caller's own repository -----------------------------------------------------------
