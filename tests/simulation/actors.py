@@ -16,6 +16,7 @@ from bridge.bus.endings import Signer, compose_end
 from bridge.bus.profile import Profile
 from bridge.bus.refs import JobRef
 from bridge.bus.remote import Outcome, Update
+from bridge.bus.retention import Retention
 from bridge.canonical import make_ulid
 from bridge.errors import BusError, RefusedError, UsageError
 from bridge.records import CancelWish, Claim, Exit, PresetRef, Progress, Request, Resources
@@ -150,6 +151,7 @@ class Machine:
     processes: dict[str, Process] = field(default_factory=dict)
     runner: Runner | None = None
     paused: bool = False
+    off: bool = False
     now_s: float = 0.0
     bus_class: type[MemoryBus] = MemoryBus
     runner_class: type[Runner] = Runner
@@ -175,6 +177,7 @@ class Machine:
             state_dir=self.folder / "state",
             cache_dir=self.folder / "cache",
             assets_dir=self.folder / "assets",
+            retention=Retention(keep=2, after_s=15.0),
         )
         config.state_dir.mkdir(parents=True, exist_ok=True)
         clock = Clock(
@@ -204,7 +207,7 @@ class Machine:
     def step(self, seconds: float) -> None:
         """Let time pass here, and the runner do one cycle unless it sleeps."""
         self.now_s += seconds * self.rate
-        if self.paused:
+        if self.paused or self.off:
             return  # a machine that sleeps runs neither its runner nor its jobs
         for process in self.processes.values():
             process.steps_left -= 1
@@ -215,6 +218,12 @@ class Machine:
             self.runner.step()
         except RefusedError:
             self.crash(whole=False)
+
+    def switch(self) -> None:
+        """Cut the power, or give it back."""
+        self.off = not self.off
+        if self.off:
+            self.crash(whole=True)
 
     def crash(self, *, whole: bool) -> None:
         """Kill the runner at once; with `whole`, its jobs too, as a power cut does."""

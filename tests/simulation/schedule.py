@@ -77,7 +77,8 @@ class Lab:
         operations: list[tuple[float, Callable[[], None]]] = [
             (0.16, self._submit),
             (0.03, lambda: machine.crash(whole=False)),
-            (0.05, lambda: machine.crash(whole=True)),
+            (0.03, lambda: machine.crash(whole=True)),
+            (0.06, machine.switch),
             (0.06, lambda: setattr(machine, "paused", not machine.paused)),
             (0.06, lambda: setattr(network, "lose_reply", True)),
             (0.03, lambda: setattr(network, "drop_push", True)),
@@ -85,6 +86,7 @@ class Lab:
             (0.04, lambda: setattr(network, "down", not network.down)),
             (0.04, lambda: self._show_old(machine)),
             (0.01, self.client.malformed),
+            (0.04, lambda: self.world.fold(self.refs)),
         ]
         if ref is not None:
             operations += [
@@ -99,7 +101,7 @@ class Lab:
         if len(self.refs) < JOBS:
             chance = self.chance
             ref = self.client.submit(
-                attempts=chance.choice((1, 1, 2, 3)),
+                attempts=chance.choice((1, 1, 1, 2, 3)),
                 length=chance.randint(0, 15),
                 timeout_s=chance.choice((None, None, 3)),
             )
@@ -112,7 +114,7 @@ class Lab:
         network.stale = None if network.stale else bus.snapshot()
 
     def settle(self) -> None:
-        """No more faults: everything that was asked must come to an end.
+        """No more faults and one live runner: everything that was asked must come to an end.
 
         Raises:
             AssertionError: something did not.
@@ -121,7 +123,12 @@ class Lab:
             machine.paused = False
             machine.network.down = False
             machine.network.stale = None
-        for _ in range(QUIET_STEPS):
+        if all(machine.off for machine in self.machines):
+            self.machines[0].switch()
+        for step in range(QUIET_STEPS):
+            if step == QUIET_STEPS // 2:  # what is off stays off for a while: others must do
+                for machine in self.machines:
+                    machine.off = False
             self._pass_time(0.5)
             if all(self.world.load(ref).ended for ref in self.refs):
                 return

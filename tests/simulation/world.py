@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from bridge import records
 from bridge.bus.chain import Chain, Commit, Link, continue_chain
+from bridge.bus.endings import Signer
 from bridge.bus.profile import Profile
 from bridge.bus.refs import Refs
 from bridge.bus.remote import Outcome, Update
@@ -42,6 +43,17 @@ class World:
     held: dict[str, Chain] = field(default_factory=dict)
     now_s: float = 0.0
     alive_s: dict[str, float] = field(default_factory=dict)
+    ledger: dict[str, Chain] = field(default_factory=dict)
+
+    def fold(self, refs: Sequence[str]) -> tuple[str, ...]:
+        """Move ended jobs into the ledger, with their wishes; the ids of those that were."""
+        chains = [self.load(ref) for ref in refs if ref in self.refs]
+        ended = [chain for chain in chains if chain.ended and chain.ref not in self.ledger]
+        for chain in ended:
+            self.ledger[chain.ref] = chain
+            self.refs.pop(chain.ref)
+            self.refs.pop(self.names.wish(chain.job.id), None)
+        return tuple(chain.job.id for chain in ended)
 
     def put(self, update: Update, *, leased: bool = True) -> bool:
         """Swap one ref; False where it does not stand at the old value."""
@@ -61,6 +73,9 @@ class World:
     def _watch(self, ref: str) -> None:
         """Hold every move of a job against the invariants."""
         if self.names.parse_job(ref) is None:
+            return
+        if ref in self.ledger:
+            self.broken.append(f"{ref}: came back after it was folded")
             return
         held = self.held.get(ref)
         chain = self.load(ref)
@@ -109,6 +124,8 @@ class World:
         """A job's chain as the real bus reads it."""
         job = self.names.parse_job(ref)
         tip = self.refs.get(ref)
+        if tip is None and ref in self.ledger:
+            return self.ledger[ref]
         if job is None or tip is None:
             raise BusError("the ref is gone", where=ref)
         commits: list[Commit] = []
@@ -237,6 +254,25 @@ class MemoryBus:
         """The content of a blob."""
         return self._world.blob(oid)
 
+    def fold(self, refs: Sequence[str], signer: Signer) -> tuple[str, ...]:
+        """Fold under what goes wrong with any push."""
+        del signer
+        self._reach()
+        network = self._network
+        dropped, lost = network.drop_push, network.lose_reply
+        network.drop_push = network.lose_reply = False
+        if dropped:
+            raise BusError("the push was dropped", where=self.url)
+        ids = self._world.fold(refs)
+        if lost:
+            raise BusError("the reply was lost", where=self.url)
+        return ids
+
+    def expire(self, before: str) -> tuple[str, ...]:
+        """There are no archives here."""
+        del before
+        return ()
+
     def fetch_code(self, commit: str) -> Git:
         """There is no code here."""
         raise BusError("no code in memory", where=commit)
@@ -264,6 +300,9 @@ class MemoryBus:
         wanted = update.new.oid if update.new else None
         now = self._world.refs.get(update.ref)
         if now == wanted or (wanted and self._world.descends(now, wanted)):
+            return Outcome.WON
+        folded = self._world.ledger.get(update.ref)
+        if now is None and folded and wanted in {link.oid for link in folded.links}:
             return Outcome.WON
         return Outcome.WON if self._world.put(update, leased=self.leased) else Outcome.LOST
 
