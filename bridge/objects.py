@@ -143,7 +143,8 @@ def seal_tree(
     """The commit object over a tree that is there already."""
     who = author.line(when_s)
     lines = [f"tree {tree_oid}", *(f"parent {oid}" for oid in parents)]
-    lines += [f"author {who}", f"committer {who}", "", message.rstrip("\n"), ""]
+    text = message.replace("\0", " ").rstrip("\n")  # git would read no further than a NUL
+    lines += [f"author {who}", f"committer {who}", "", text, ""]
     return GitObject("commit", "\n".join(lines).encode())
 
 
