@@ -85,6 +85,16 @@ class Proposals:
         git_in(self.folder, "checkout", "--quiet", "main")
         return commit
 
+    def open_request(self, number: int, commit: str) -> dict[str, Any]:
+        """The refs of a pull request as GitHub makes them; returns its event."""
+        git_in(self.folder, "checkout", "--quiet", "--detach", self.base)
+        git_in(self.folder, "merge", "--quiet", "--no-ff", "--message", "merge", commit)
+        git_in(self.folder, "update-ref", f"refs/pull/{number}/merge", "HEAD")
+        git_in(self.folder, "update-ref", f"refs/pull/{number}/head", commit)
+        git_in(self.folder, "checkout", "--quiet", "main")
+        base = {"sha": self.base, "ref": "main"}
+        return {"pull_request": {"number": number, "base": base, "head": {"sha": commit}}}
+
     def four(self) -> Iterator[tuple[str, str]]:
         """(name, commit) of a good, a failing, a tampered and a missing record."""
         scratch = self.folder.parent / "jobs"

@@ -95,7 +95,12 @@ class Act:
             action.write_text(text)
 
     def run(
-        self, workflow: str, event: str, payload: Mapping[str, Any], env: Mapping[str, str]
+        self,
+        workflow: str,
+        event: str,
+        payload: Mapping[str, Any],
+        env: Mapping[str, str],
+        token: str = "",
     ) -> Ran:
         """Run one workflow file on an event."""
         path = self._place / ".github" / "workflows" / workflow
@@ -110,9 +115,11 @@ class Act:
         for label in sorted(set(_RUNS_ON.findall(text))):
             argv += ["--platform", f"{label}=-self-hosted"]
         for name, commit in sorted(set(_USES.findall(text))):
-            argv += ["--local-repository", f"{name}@{commit}={self.folder / name}"]
+            server = env.get("GITHUB_SERVER_URL", "https://github.com")
+            argv += ["--local-repository", f"{server}/{name}@{commit}={self.folder / name}"]
         for name, value in {**self._settings(), **env}.items():
             argv += ["--env", f"{name}={value}"]
+        argv += ["--secret", f"GITHUB_TOKEN={token}"] if token else []
         done = proc.run(argv, cwd=self._place, env=self._environment(), timeout_s=240)
         return Ran(done.code == 0, (done.stdout + done.stderr).decode("utf-8", "replace"))
 

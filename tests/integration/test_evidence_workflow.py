@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from evidence.promoted import folder_of
 from tests.lab import git_in, make_checkout
 from tests.proposals import Proposals, make_id, make_record
+from tests.servers.github import serve_hub
+from tests.servers.transport import Transport
 from tests.workflows import Act
 
 pytestmark = [pytest.mark.real("act", "git"), pytest.mark.xdist_group("act")]
@@ -43,23 +47,31 @@ def act(world: Proposals, tmp_path_factory: pytest.TempPathFactory) -> Act:
     return Act(tmp_path_factory.mktemp("act"), world.folder)
 
 
-def open_request(world: Proposals, number: int, commit: str) -> dict[str, object]:
-    """The refs and the event of a pull request."""
-    git_in(world.folder, "checkout", "--quiet", "--detach", world.base)
-    git_in(world.folder, "merge", "--quiet", "--no-ff", "--message", "merge", commit)
-    git_in(world.folder, "update-ref", f"refs/pull/{number}/merge", "HEAD")
-    git_in(world.folder, "update-ref", f"refs/pull/{number}/head", commit)
-    git_in(world.folder, "checkout", "--quiet", "main")
-    base = {"sha": world.base, "ref": "main"}
-    return {"pull_request": {"number": number, "base": base, "head": {"sha": commit}}}
-
-
 @pytest.mark.parametrize("name", CONCLUSIONS)
 def test_the_check_concludes_rightly(
     name: str, world: Proposals, commits: dict[str, str], act: Act
 ) -> None:
-    event = open_request(world, 1 + list(CONCLUSIONS).index(name), commits[name])
+    event = world.open_request(1 + list(CONCLUSIONS).index(name), commits[name])
     ran = act.run("evidence.yml", "pull_request", event, {})
     succeeded, title = CONCLUSIONS[name]
     assert title in ran.output, ran.output
     assert ran.succeeded == succeeded, ran.output
+
+
+def test_the_comment_comes_from_the_trusted_branch(
+    world: Proposals, commits: dict[str, str], act: Act, serve: Callable[[str], Transport]
+) -> None:
+    server = serve("http")
+    world.open_request(9, commits["lenient"])
+    git_in(server.base, "clone", "--quiet", "--mirror", str(world.folder), "act-hub/repo")
+    with serve_hub("act-hub/repo", "a-token") as hub:
+        head = {"label": "forker:lenient", "sha": commits["lenient"]}
+        hub.pulls.append({"number": 9, "head": head})
+        run = {"event": "pull_request", "head_branch": "lenient", "head_sha": commits["lenient"]}
+        run |= {"head_repository": {"owner": {"login": "forker"}}}
+        env = {"GITHUB_API_URL": hub.address, "GITHUB_SERVER_URL": server.address}
+        env |= {"GITHUB_REPOSITORY": "act-hub/repo"}
+        ran = act.run("evidence-comment.yml", "workflow_run", {"workflow_run": run}, env, "a-token")
+    assert ran.succeeded, ran.output
+    assert [status["state"] for status in hub.statuses] == ["failure"]
+    assert "FAIL — 1 record: 1 fail" in hub.comments[9][0]["body"]
