@@ -18,7 +18,7 @@ from tests.servers.transport import Transport
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
 
-_KEPT = {"KAKEYA_REQUIRE_REAL", "KAKEYA_EXCUSED_REAL", "KAKEYA_TEST_ASSETS"}
+_KEPT = {"KAKEYA_REQUIRE_REAL", "KAKEYA_TEST_ASSETS"}
 _DROPPED = {"SSH_AUTH_SOCK", "SSH_ASKPASS", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"}
 
 

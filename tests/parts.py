@@ -63,14 +63,9 @@ PARTS: dict[str, tuple[Callable[[], bool], str]] = {
 """Each part's name, whether it is here, and how to get it."""
 
 
-def is_required(part: str) -> bool:
-    """Whether a test must fail where `part` is missing.
-
-    `KAKEYA_REQUIRE_REAL=1` requires every part but those that `KAKEYA_EXCUSED_REAL` names, with
-    commas: what `.ci/install` could not get.
-    """
-    excused = os.environ.get("KAKEYA_EXCUSED_REAL", "").split(",")
-    return os.environ.get("KAKEYA_REQUIRE_REAL") == "1" and part not in excused
+def is_required() -> bool:
+    """Whether a test must fail where a part is missing: `KAKEYA_REQUIRE_REAL=1`, as in CI."""
+    return os.environ.get("KAKEYA_REQUIRE_REAL") == "1"
 
 
 def require(part: str) -> None:
@@ -83,6 +78,6 @@ def require(part: str) -> None:
     if probe():
         return
     message = f"needs the real part {part!r}: {remedy}"
-    if is_required(part):
+    if is_required():
         pytest.fail(message)
     pytest.skip(message)
