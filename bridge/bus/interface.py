@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from bridge.bus.chain import Chain
+from bridge.bus.endings import Signer
 from bridge.bus.profile import Profile
 from bridge.bus.refs import Refs
 from bridge.bus.remote import Outcome, Update
@@ -57,6 +58,14 @@ class Bus(Protocol):
 
     def swap(self, updates: Sequence[Update], *, atomic: bool = False) -> tuple[Outcome, ...]:
         """See `GitBus.swap`."""
+        ...
+
+    def fold(self, refs: Sequence[str], signer: Signer) -> tuple[str, ...]:
+        """See `GitBus.fold`."""
+        ...
+
+    def expire(self, before: str) -> tuple[str, ...]:
+        """See `GitBus.expire`."""
         ...
 
     def fetch_code(self, commit: str) -> Git:

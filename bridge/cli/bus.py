@@ -1,4 +1,4 @@
-"""`kakeya_remote bus`: make a bus."""
+"""`kakeya_remote bus`: make a bus, fold its ended jobs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 
 import click
 
+from bridge.cli.options import bus_options, merge_shared, open_client
 from bridge.cli.output import print_json, print_line, say
+from bridge.cli.watching import make_watcher
 
 
 @click.group("bus")
 def bus_group() -> None:
-    """Make a bus.
+    """Make a bus, and keep it small and sound.
 
     \b
     Example:
@@ -53,3 +55,53 @@ def init_command(address: str, as_json: bool, **given: Any) -> None:
     said = "a bus begins" if founded.created else "it was a bus already"
     say(f"{said}: {founded.bus}, refs below {founded.root}")
     say(f"serve it: kakeya_remote runner start --bus {founded.bus}")
+
+
+@bus_group.command("fold")
+@click.option(
+    "--keep",
+    type=click.IntRange(0, 100_000),
+    default=0,
+    show_default=True,
+    help="So many of the newest ended jobs stay at refs of their own.",
+)
+@click.option(
+    "--older-than",
+    "older_than_s",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Only what ended longer ago.",
+)
+@click.option(
+    "--expire-logs",
+    "logs_days",
+    type=click.IntRange(1, 36_500),
+    metavar="DAYS",
+    help="Delete the logs of jobs that were folded longer ago.",
+)
+@bus_options(embedded=False)
+def fold_command(keep: int, older_than_s: float, logs_days: int | None, **given: Any) -> None:
+    """Move ended jobs into the ledger.
+
+    A push costs more the more jobs are on refs of their own. Folded jobs are found by status,
+    results, logs and --id as before. Runners fold by themselves (docs/operators.md).
+
+    \b
+    Example:
+      kakeya_remote bus fold --keep 50 --expire-logs 90
+    """
+    shared = merge_shared(given)
+    watcher = make_watcher(quiet=True)
+    with open_client(shared, watcher) as client:
+        folded = client.fold(keep=keep, older_than_s=older_than_s, logs_days=logs_days)
+    if shared["as_json"]:
+        print_json(folded.as_json())
+        return
+    for job_id in folded.ids:
+        print_line(job_id)
+    say(f"{len(folded.ids)} folded, {folded.live} jobs on refs of their own")
+    if folded.expired:
+        say(f"logs deleted: {', '.join(folded.expired)}")
+    if folded.left:
+        say(f"{len(folded.left)} could not be folded; kakeya_remote bus check says why")

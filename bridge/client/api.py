@@ -25,6 +25,7 @@ from bridge.client.clock import Clock
 from bridge.client.code import check_code, push_code
 from bridge.client.draft import Frame, compose_draft, draft_request
 from bridge.client.embedded import Embedded, EmbeddedRunner
+from bridge.client.folding import Folded, fold_jobs
 from bridge.client.founding import Founded, found, utc_text
 from bridge.client.logs import Chunk, read_logs
 from bridge.client.outcomes import JobStatus, Outcome, Submission, status_of
@@ -146,6 +147,29 @@ class Client:
     def found(self) -> Founded:
         """Make the remote a bus, or find that it is one."""
         return found(self.bus, self.clock)
+
+    def fold(
+        self, *, keep: int = 0, older_than_s: float = 0.0, logs_days: int | None = None
+    ) -> Folded:
+        """Move ended jobs into the ledger; everything but their log is read as before.
+
+        Args:
+            keep: so many of the newest stay at refs of their own.
+            older_than_s: so do those that ended less long ago.
+            logs_days: delete the logs of jobs that were folded longer ago; None keeps them.
+
+        Raises:
+            BusError: the bus does not answer, or refuses.
+        """
+        return fold_jobs(
+            self.bus,
+            self.clock,
+            self.watcher,
+            by=requester_name(self.checkout),
+            keep=keep,
+            older_than_s=older_than_s,
+            logs_days=logs_days,
+        )
 
     # -- asking ----------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from bridge import canonical, schema
 from bridge.bus.profile import Profile, choose_profile
 from bridge.bus.refs import DEFAULT_ROOT, Refs
+from bridge.bus.retention import Retention
 from bridge.errors import UsageError
 from bridge.records import Resources
 from presets import strict_yaml
@@ -35,6 +36,7 @@ class RunnerConfig:
         executors: the ways to launch that this runner has, with their options.
         slots: what may be in use at once by all jobs.
         keep_jobs: folders of ended jobs that are kept for a person to look at.
+        retention: when ended jobs are folded into the ledger, and for how long logs are kept.
     """
 
     name: str
@@ -56,6 +58,7 @@ class RunnerConfig:
     cache_dir: Path
     assets_dir: Path
     keep_jobs: int = 5
+    retention: Retention = field(default_factory=Retention)
 
     @property
     def isolation(self) -> str:
@@ -134,6 +137,7 @@ def parse_config(document: Any, *, where: str, base: Path) -> RunnerConfig:
         cache_dir=folders["cache_dir"],
         assets_dir=folders["assets_dir"],
         keep_jobs=document.get("keep_jobs", 5),
+        retention=Retention(**document.get("fold", {})),
     )
 
 

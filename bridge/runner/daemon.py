@@ -26,6 +26,7 @@ from bridge.runner.batch import Batch
 from bridge.runner.config import RunnerConfig
 from bridge.runner.heart import Heart
 from bridge.runner.held import HeldJobs, MakeAttempt
+from bridge.runner.housekeeping import Housekeeping
 from bridge.runner.outbox import Outbox
 from bridge.runner.policy import Refuse, Take
 from bridge.runner.queue import Queue
@@ -87,6 +88,9 @@ class Runner:
         self._held = HeldJobs(config, bus, self._steps, say, make_attempt)
         self._recovery = Recovery(
             config, trust, bus, self._queue, self._steps, say, self._heart.session
+        )
+        self._housekeeping = Housekeeping(
+            bus, config.retention, self._steps.signer, self._clock.chance, say
         )
         self._refused = 0
         self._claiming: dict[str, str] = {}
@@ -188,6 +192,8 @@ class Runner:
             if self._batch:
                 self._push_from_s = now_s + self._gap_s
                 self._batch.flush()
+            elif self._housekeeping.tidy(now_s):
+                self._push_from_s = now_s + self._gap_s
         except BusError as error:
             self._say(f"bus: {error}")
             self._polled_at_s = now_s
@@ -201,6 +207,7 @@ class Runner:
         self._polled_at_s = now_s
         self._gap_s = self.config.profile.gap_s(len(snapshot.heartbeats))
         moved = self._queue.update(snapshot, now_s)
+        self._housekeeping.observe(snapshot, now_s)
         self._held.heed_wishes(snapshot)
         if not self.draining:
             self._claim(snapshot, now_s)

@@ -1,0 +1,92 @@
+"""Folding on a person's request: every ended job but the newest few, batch after batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from bridge.bus.folding import BATCH
+from bridge.bus.requester import RequesterBus
+from bridge.bus.retention import ended_refs
+from bridge.client.clock import Clock
+from bridge.client.waiting import Watcher, sign
+
+_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What a fold did.
+
+    Attributes:
+        ids: the jobs that went into the ledger.
+        left: jobs that were chosen and could not be folded; `bus check` says why.
+        live: jobs that are still on refs of their own.
+        expired: archives whose logs were deleted.
+    """
+
+    ids: tuple[str, ...]
+    left: tuple[str, ...]
+    live: int
+    expired: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The fold as `--json` prints it."""
+        return {
+            "schema": "kakeya.folded/1",
+            "folded": list(self.ids),
+            "left": list(self.left),
+            "live": self.live,
+            "expired": list(self.expired),
+        }
+
+
+def fold_jobs(
+    bus: RequesterBus,
+    clock: Clock,
+    watcher: Watcher,
+    *,
+    by: str,
+    keep: int = 0,
+    older_than_s: float = 0.0,
+    logs_days: int | None = None,
+) -> Folded:
+    """Fold the ended jobs of a bus.
+
+    Args:
+        bus: the bus.
+        clock: time and randomness.
+        watcher: told after each batch.
+        by: who folds.
+        keep: so many of the newest ended jobs stay at their refs.
+        older_than_s: so do those whose last commit is dated less long ago, by this machine's clock.
+        logs_days: delete the logs of jobs that were folded longer ago; None keeps them.
+
+    Raises:
+        BusError: the bus does not answer, or refuses.
+    """
+    ids: list[str] = []
+    tries = 0
+    while True:
+        jobs = bus.poll().jobs
+        ended = ended_refs(jobs)
+        now_s = clock.wall_s()
+        chosen = [
+            ref
+            for ref in ended[: max(0, len(ended) - keep)]
+            if older_than_s <= 0 or now_s - bus.dated_s(jobs[ref][1]) >= older_than_s
+        ]
+        if not chosen or tries == _TRIES:
+            break
+        folded = bus.fold(chosen[:BATCH], sign(by, clock))
+        tries = 0 if folded else tries + 1
+        ids += folded
+        if folded:
+            watcher.note(f"{len(ids)} folded, {len(chosen) - len(folded)} to go")
+    expired: tuple[str, ...] = ()
+    if logs_days is not None:
+        day = datetime.fromtimestamp(int(now_s), UTC) - timedelta(days=logs_days)
+        expired = bus.expire(f"{day:%Y-%m-%d}")
+    left = tuple(jobs[ref][0].id for ref in chosen)
+    return Folded(tuple(ids), left, len(jobs), expired)
