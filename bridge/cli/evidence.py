@@ -10,6 +10,7 @@ import click
 
 from bridge.cli.comment import comment_command
 from bridge.cli.output import escape_controls, print_json, print_line, print_table, say
+from bridge.cli.promote import promote_command
 from bridge.cli.records import check_command
 from bridge.errors import ExitCode, UsageError
 
@@ -33,6 +34,7 @@ def evidence_group() -> None:
 
 evidence_group.add_command(check_command)
 evidence_group.add_command(comment_command)
+evidence_group.add_command(promote_command)
 
 
 @evidence_group.command("gate")

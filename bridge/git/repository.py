@@ -224,6 +224,16 @@ class Repository:
             tips[name] = RefTip(name, oid, printable(subject, _MAX_SUBJECT))
         return tips
 
+    def create_ref(self, ref: str, oid: str) -> None:
+        """Let a new ref of this repository point at a commit.
+
+        Raises:
+            UsageError: there is such a ref, or its name cannot be one.
+        """
+        status, _, err = self._call("update-ref", ref, oid, "0" * 40)
+        if status:
+            raise UsageError(f"cannot be created: {explain(err)}", where=ref)
+
     def delete_ref(self, ref: str) -> None:
         """Forget a ref of this repository."""
         self._call("update-ref", "-d", ref)
