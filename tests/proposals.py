@@ -24,14 +24,22 @@ def make_id(number: int) -> str:
     return canonical.make_ulid(1_780_000_000_000 + number, bytes([number] * 10))
 
 
-def make_record(scratch: Path, job_id: str, *, good: bool = True) -> dict[str, bytes]:
+def make_record(
+    scratch: Path,
+    job_id: str,
+    *,
+    good: bool = True,
+    preset: Mapping[str, Any] | None = None,
+    spec: Mapping[str, Any] | None = None,
+) -> dict[str, bytes]:
     """The files of a promoted record, judged as a runner judges it; a bad one fails a gate."""
     rows = [dict(row) for row in evidence_world.sample_rows()]
     for row in rows:
         if not good and row["measure"] == "recall" and row["arm"] == "full":
             row["score"] = False
     facts = {**evidence_world.facts(), "id": job_id}
-    paths = evidence_world.write_job(scratch / job_id, rows=rows, facts_data=facts)
+    facts["preset"] = {**facts["preset"], **(preset or {})}
+    paths = evidence_world.write_job(scratch / job_id, rows=rows, facts_data=facts, spec_data=spec)
     out = scratch / job_id / "out"
     judge(JudgeInput(paths["facts"], paths["samples"], paths["spec"], out))
     record, samples = (out / name for name in (RECORD_NAME, SAMPLES_PATH))

@@ -21,6 +21,10 @@ from evidence.packed import pack
 from evidence.promoted import ROOT, folder_of
 from evidence.report.markdown import MARKER, MAX_CHARACTERS
 from evidence.sign import BUNDLE_NAME, sign_record
+from presets.binding import render_spec
+from presets.catalog import parse_catalog
+from tests import evidence_world
+from tests.lab import REPO
 from tests.proposals import SAMPLES_NAME, Proposals, make_id, make_record
 
 EXPECTED = {
@@ -139,6 +143,24 @@ def test_signatures_are_held_to_the_keys_of_the_trusted_base(
     code, records = check(world, world.propose("stranger", {folder: signed}, **enrol), capsys)
     assert code == ExitCode.REFUSED
     assert "no key that is enrolled" in records[0]["problems"][0]
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_gates_are_held_to_the_preset_of_the_trusted_base(
+    honest: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (REPO / "presets" / "noop.yaml").read_bytes()
+    world = Proposals(tmp_path / "repo", {"presets/noop.yaml": text})
+    preset = parse_catalog({"noop.yaml": text}).get("noop")
+    spec = render_spec(preset, {}) if honest else evidence_world.spec()
+    named = {"name": "noop", "digest": preset.digest}
+    files = make_record(tmp_path / "jobs", make_id(2), preset=named, spec=spec)
+    _, records = check(world, world.propose("preset", {folder_of(make_id(2)): files}), capsys)
+    if honest:
+        assert "preset noop: as on the trusted base" in records[0]["notes"]
+    else:
+        assert records[0]["found"] == "tampered"
+        assert "not those of preset noop" in records[0]["problems"][0]
 
 
 def test_nothing_of_a_record_reaches_the_runner_as_a_command(
