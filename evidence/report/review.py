@@ -45,7 +45,8 @@ def draw_summary(found: Sequence[Checked]) -> str:
 
 def _fit(found: Sequence[Checked], limit: int, *, count: Callable[[str], int]) -> str:
     tail = "\n\nRecomputed from the samples by the evaluator of the trusted base.\n"
-    text = "\n".join(_head(found))
+    heads = ("\n".join(_head(found, characters)) for characters in (600, 100, 0))
+    text = next(head for head in heads if count(head) <= limit // 2)
     left = 0
     for section in _sections(found):
         longer = f"{text}\n\n{section}"
@@ -57,7 +58,8 @@ def _fit(found: Sequence[Checked], limit: int, *, count: Callable[[str], int]) -
     return text + more + tail
 
 
-def _head(found: Sequence[Checked]) -> Iterator[str]:
+def _head(found: Sequence[Checked], characters: int) -> Iterator[str]:
+    """The title, and a table with so many characters of each reason."""
     yield MARKER
     yield f"## {title(found)}"
     if found:
@@ -67,8 +69,8 @@ def _head(found: Sequence[Checked]) -> Iterator[str]:
     # what fails first, so that a long list never hides it
     order = sorted(found, key=lambda item: item.code is ExitCode.DONE)
     for item in order[:MAX_LISTED]:
-        why = escape("; ".join([*item.problems[:3], *item.notes[:3]]))[:600]
-        yield f"| {escape(item.folder)[:200]} | {item.word} | {why} |"
+        why = escape("; ".join([*item.problems[:3], *item.notes[:3]])[:characters])
+        yield f"| {escape(item.folder[:60])} | {item.word} | {why} |"
     if len(found) > MAX_LISTED:
         yield f"\nand {len(found) - MAX_LISTED} more"
 
@@ -82,5 +84,5 @@ def _sections(found: Sequence[Checked]) -> Iterator[str]:
             lines.append(draw_markdown(item.record).removeprefix(f"{MARKER}\n"))
         if lines:
             inner = "\n".join(lines)
-            head = f"<details><summary>{item.word}: {escape(item.folder)[:200]}</summary>"
+            head = f"<details><summary>{item.word}: {escape(item.folder[:60])}</summary>"
             yield f"{head}\n\n{inner}\n\n</details>"
