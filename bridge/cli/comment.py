@@ -47,7 +47,7 @@ def comment_command(event: Path) -> None:
         return
     found = _judge(github, number, run["commit"])
     if found is None:
-        print_line(f"pull request {number} has moved on: its next run judges it")
+        print_line(f"pull request {number} has moved on or conflicts: its next run judges it")
         return
     comment = github.find_comment(number, MARKER)
     if found or comment is not None:
@@ -87,7 +87,7 @@ def _run_of(event: Mapping[str, Any], where: str) -> dict[str, str]:
 
 
 def _judge(github: GitHub, number: int, commit: str) -> list[Checked] | None:
-    """What the proposal's records are worth; None where its head is no longer `commit`."""
+    """What the proposal's records are worth; None where no merge of `commit` is there (yet)."""
     from bridge.client.proposals import check_proposal
     from bridge.git import Git
     from bridge.objects import parse_commit
@@ -100,9 +100,8 @@ def _judge(github: GitHub, number: int, commit: str) -> list[Checked] | None:
             # the merge and its parents: what is proposed, and what it is proposed to
             git.fetch(github.clone_url, [f"{ref}:refs/proposal"], depth=2)
             merge = git.resolve("refs/proposal")
-            assert merge is not None
-            _, parents, _ = parse_commit(git.read(merge)[1])
-            if len(parents) != 2 or parents[1] != commit:
+            parents = parse_commit(git.read(merge)[1])[1] if merge else ()
+            if merge is None or len(parents) != 2 or parents[1] != commit:
                 return None
             return check_proposal(git, parents[0], merge)
         finally:

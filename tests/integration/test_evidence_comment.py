@@ -110,6 +110,14 @@ def test_a_head_that_moved_on_is_left_to_its_next_run(
     assert hub.comments == {}
 
 
+def test_a_proposal_that_conflicts_is_never_called_good(
+    hub: Hub, commits: dict[str, str], tmp_path: Path
+) -> None:
+    hub.pulls[0]["number"] = 77  # GitHub keeps no refs/pull/77/merge while it cannot be merged
+    assert run(tmp_path, "good", commits["good"]) in (ExitCode.DONE, ExitCode.INTERNAL)
+    assert hub.statuses == []
+
+
 def test_a_refused_call_is_told_and_never_shows_the_token(
     hub: Hub, commits: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
