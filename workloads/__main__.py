@@ -26,6 +26,7 @@ WORKLOADS = {
     "noop": "workloads.noop",
     "probe": "workloads.probe",
     "restoration": "workloads.restoration",
+    "routing": "workloads.routing",
 }
 
 
