@@ -25,16 +25,17 @@ from bridge.client.clock import Clock
 from bridge.client.code import check_code, push_code
 from bridge.client.draft import Frame, compose_draft, draft_request
 from bridge.client.embedded import Embedded, EmbeddedRunner
-from bridge.client.folding import Folded, fold_jobs
 from bridge.client.founding import Founded, found, utc_text
 from bridge.client.logs import Chunk, read_logs
 from bridge.client.outcomes import JobStatus, Outcome, Submission, status_of
+from bridge.client.overview import Overview
 from bridge.client.results import Results
+from bridge.client.retrying import draft_retry
 from bridge.client.settings import Settings, load_settings
 from bridge.client.submission import push_keyed, push_request
 from bridge.client.waiting import Silent, Waiting, Watcher
 from bridge.errors import UsageError
-from bridge.records import Heartbeat, Prediction, Request, to_bytes
+from bridge.records import Prediction, Request, to_bytes
 from bridge.signing import sign_request
 from presets.catalog import Catalog
 from presets.definition import Preset
@@ -43,7 +44,7 @@ NO_BUS = "0" * 26
 """Stands for the bus's id in a request that is only shown."""
 
 
-class Client:
+class Client(Overview):
     """A requester on one bus; `Client.open` finds the settings as the command does.
 
     Args:
@@ -147,29 +148,6 @@ class Client:
     def found(self) -> Founded:
         """Make the remote a bus, or find that it is one."""
         return found(self.bus, self.clock)
-
-    def fold(
-        self, *, keep: int = 0, older_than_s: float = 0.0, logs_days: int | None = None
-    ) -> Folded:
-        """Move ended jobs into the ledger; everything but their log is read as before.
-
-        Args:
-            keep: so many of the newest stay at refs of their own.
-            older_than_s: so do those that ended less long ago.
-            logs_days: delete the logs of jobs that were folded longer ago; None keeps them.
-
-        Raises:
-            BusError: the bus does not answer, or refuses.
-        """
-        return fold_jobs(
-            self.bus,
-            self.clock,
-            self.watcher,
-            by=requester_name(self.checkout),
-            keep=keep,
-            older_than_s=older_than_s,
-            logs_days=logs_days,
-        )
 
     # -- asking ----------------------------------------------------------------------------
 
@@ -282,6 +260,23 @@ class Client:
         edits = self.checkout.git.changed_files() if self.checkout else ()
         return Submission(job_id, ref, self.bus.url, request, created, edits)
 
+    def retry(
+        self, job_id: str, *, key: str | None = None, signing_key: Path | None = None
+    ) -> Submission:
+        """Ask again for a job that has ended: the same params, code and labels, a new id.
+
+        Args:
+            job_id: the job that ended.
+            key: idempotency key of the new request.
+            signing_key: as for `send`.
+
+        Raises:
+            UsageError: no such job, or it goes on.
+            ManifestError: the preset has changed so that the params do not fit it any more.
+        """
+        request = self.draft(draft_retry(self.status(job_id)))
+        return self.send(request, key=key, signing_key=signing_key)
+
     # -- following -------------------------------------------------------------------------
 
     def wait(self, job_id: str, timeout_s: float | None = None) -> Outcome:
@@ -349,20 +344,6 @@ class Client:
     def evidence(self, job_id: str) -> Mapping[str, Any] | None:
         """The evidence record of an ended job as JSON data, None where it has none."""
         return downloads.read_evidence(self.bus, self.bus.load(self.find(job_id)))
-
-    def list(self, limit: int = 50) -> tuple[JobStatus, ...]:
-        """The newest live jobs of the bus, newest first."""
-        jobs = self.bus.poll().jobs
-        newest = sorted(jobs, key=lambda ref: jobs[ref][0].id, reverse=True)[:limit]
-        chains = self.bus.load_all(newest)
-        return tuple(
-            sorted((status_of(chain) for chain in chains), key=lambda job: job.id, reverse=True)
-        )
-
-    def runners(self) -> dict[str, Heartbeat]:
-        """The latest heartbeat of every runner that ever beat on this bus, alive or not."""
-        beats = {name: self.bus.read_beat(tip) for name, tip in self.bus.beats().items()}
-        return {name: beat for name, beat in sorted(beats.items()) if beat is not None}
 
     def logs(
         self, job_id: str, *, attempt: int | None = None, follow: bool = False
