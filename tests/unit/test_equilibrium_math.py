@@ -19,7 +19,14 @@ from workloads.equilibrium.gradients import (
 from workloads.equilibrium.nudging import Nudge, run_nudged
 from workloads.equilibrium.relaxation import Swirl, measure_asymmetry, relax
 from workloads.equilibrium.text import Batch, Text
-from workloads.equilibrium.training import BROKEN_LOSS, Controller, evaluate, limit_spectra
+from workloads.equilibrium.training import (
+    BROKEN_LOSS,
+    Controller,
+    Recipe,
+    evaluate,
+    limit_spectra,
+    train,
+)
 
 PROSE = "a block settles when every force on it has died away; then a nudge tells it more. " * 90
 TEXT = Text.encode(PROSE)
@@ -191,6 +198,29 @@ def test_a_broken_block_is_scored_finitely(case: Case) -> None:
     for loss, residual in evaluate(case.block, wild, [case.batch], relax_steps=30):
         assert loss <= BROKEN_LOSS
         assert math.isfinite(residual)
+
+
+@pytest.mark.parametrize("nudge", [None, Nudge("tracking", 2, 0.05)])
+def test_training_lowers_the_loss_and_leaves_its_start_alone(case: Case, nudge: Any) -> None:
+    before = {name: value.clone() for name, value in case.theta.items()}
+    recipe = Recipe(
+        steps=25, rate=5e-3, rows=4, horizon=10, relax_steps=60, nudge=nudge, nudge_steps=10
+    )
+    trained = train(case.block, case.theta, TEXT, recipe, name=("t",))
+    assert trained.broke_at is None
+    assert len(trained.losses) == recipe.steps
+    assert sum(trained.losses[-5:]) < sum(trained.losses[:5])
+    for name, value in before.items():
+        assert torch.equal(case.theta[name], value)
+        assert not torch.equal(trained.theta[name], value)
+
+
+def test_a_run_that_breaks_ends_with_its_last_sound_weights(case: Case) -> None:
+    recipe = Recipe(steps=40, rate=5.0, rows=4, horizon=10, relax_steps=40)
+    trained = train(case.block, case.theta, TEXT, recipe, name=("wild",))
+    assert trained.broke_at is not None
+    assert trained.broke_at == len(trained.losses) < recipe.steps
+    assert all(value.isfinite().all() for value in trained.theta.values())
 
 
 def test_spectra_are_limited_in_place() -> None:

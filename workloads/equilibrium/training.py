@@ -110,7 +110,8 @@ def train(
     on_step: Callable[[int], None] | None = None,
 ) -> Trained:
     """Train from `theta`; the batches follow from `name`. Ends early where the block breaks."""
-    leaves = track(theta)
+    # Copies: the optimizer writes in place, and the checkpoint must outlive this run.
+    leaves = track({key: value.clone() for key, value in theta.items()})
     optimizer = torch.optim.Adam(list(leaves.values()), lr=recipe.rate, betas=_BETAS)
     weight = recipe.controller.start
     losses: list[float] = []
