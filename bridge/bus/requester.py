@@ -62,6 +62,19 @@ class RequesterBus(GitBus):
             ref = chain.ref if chain is not None else None
         return ref
 
+    def list_refs(self) -> dict[str, str]:
+        """Every ref below the root and what it points at; lists all refs of the remote on the wire.
+
+        A ref that the server cannot read points at forty zeros.
+        """
+        prefix = f"{self.refs.root}/"
+        rows = self._cache.work(lambda: self._cache.tips.list_remote(self.url, [f"{prefix}*"]))
+        return {
+            ref: oid
+            for ref, oid in rows.items()
+            if ref.startswith(prefix) and not ref.endswith("^{}")
+        }
+
     def load_key(self, ref: str) -> KeyNote | None:
         """Who took an idempotency key, None where nobody did."""
         if self.peek(ref) is None:  # the ledger is read after that

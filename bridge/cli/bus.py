@@ -1,4 +1,4 @@
-"""`kakeya_remote bus`: make a bus, fold its ended jobs."""
+"""`kakeya_remote bus`: make a bus, fold its ended jobs, look for what is broken."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from bridge.cli.options import bus_options, merge_shared, open_client
-from bridge.cli.output import print_json, print_line, say
+from bridge.cli.output import print_json, print_line, print_table, say
 from bridge.cli.watching import make_watcher
 
 
@@ -105,3 +105,31 @@ def fold_command(keep: int, older_than_s: float, logs_days: int | None, **given:
         say(f"logs deleted: {', '.join(folded.expired)}")
     if folded.left:
         say(f"{len(folded.left)} could not be folded; kakeya_remote bus check says why")
+
+
+@bus_group.command("check")
+@bus_options(embedded=False)
+def check_command(**given: Any) -> None:
+    """Find what is broken, stuck, foreign or left over on a bus, and say what to do about it.
+
+    Ends 1 where a fault is found. Nothing is changed.
+
+    \b
+    Example:
+      kakeya_remote bus check --bus /srv/git/kakeya-bus.git
+    """
+    from bridge.errors import ExitCode
+
+    shared = merge_shared(given)
+    with open_client(shared) as client:
+        found = client.check()
+    if shared["as_json"]:
+        print_json(found.as_json())
+    else:
+        if found.findings:
+            rows = [(item.level, item.kind, item.ref, item.text) for item in found.findings]
+            print_table("", ("level", "kind", "ref", "what"), rows)
+        for item in found.findings:
+            say(f"{item.ref}: {item.remedy}")
+        say(f"{found.refs} refs, " + ("no fault" if found.healthy else "faults found"))
+    raise SystemExit(int(ExitCode.DONE if found.healthy else ExitCode.INTERNAL))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bridge.bus.folding import BATCH
+from bridge.bus.remote import Update
 from bridge.bus.requester import RequesterBus
 from bridge.bus.retention import ended_refs
 from bridge.client.clock import Clock
@@ -84,9 +85,18 @@ def fold_jobs(
         ids += folded
         if folded:
             watcher.note(f"{len(ids)} folded, {len(chosen) - len(folded)} to go")
+    _drop_wishes(bus)
     expired: tuple[str, ...] = ()
     if logs_days is not None:
         day = datetime.fromtimestamp(int(now_s), UTC) - timedelta(days=logs_days)
         expired = bus.expire(f"{day:%Y-%m-%d}")
     left = tuple(jobs[ref][0].id for ref in chosen)
     return Folded(tuple(ids), left, len(jobs), expired)
+
+
+def _drop_wishes(bus: RequesterBus) -> None:
+    """Delete the cancel wishes of jobs that are not there, such as those of a probe."""
+    snapshot = bus.poll()
+    wanted = {bus.refs.wish(job.id) for job, _ in snapshot.jobs.values()}
+    strays = [tip for ref, tip in snapshot.wishes.items() if ref not in wanted]
+    bus.swap([Update(tip.ref, tip.oid, None) for tip in strays])

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from itertools import islice
 
 from bridge.bus.requester import RequesterBus
+from bridge.client.check import Check, check_bus
 from bridge.client.checkout import Checkout, requester_name
 from bridge.client.clock import Clock
 from bridge.client.fleet import RunnerView, read_fleet
@@ -95,6 +96,14 @@ class Overview(ABC):
     def why(self, job_id: str) -> Explanation:
         """Why a job stands where it stands: a reason for every known runner; raises as `status`."""
         return explain(self.status(job_id), self.fleet())
+
+    def check(self) -> Check:
+        """Look at every ref of the bus for what is broken, stuck, foreign or left over.
+
+        Raises:
+            BusError: the bus does not even list its refs.
+        """
+        return check_bus(self.bus, self.clock)
 
     def fold(
         self, *, keep: int = 0, older_than_s: float = 0.0, logs_days: int | None = None
