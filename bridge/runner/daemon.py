@@ -218,7 +218,7 @@ class Runner:
 
     def _claim(self, snapshot: Snapshot, now_s: float) -> None:
         used = self._held.used()
-        for found in self._queue.candidates(self.bus):
+        for found in self._queue.candidates(self.bus, self._held):
             chain, decision = found.chain, found.decision
             if self.bus.refs.wish(chain.job.id) in snapshot.wishes:
                 self._refuse(chain, Event.CANCELLED, "cancelled before it was claimed")

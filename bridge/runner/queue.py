@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from bridge.bus.chain import Chain, subject_event
@@ -97,22 +97,24 @@ class Queue:
         self._chains.pop(ref, None)
         self._tips.pop(ref, None)
 
-    def candidates(self, bus: Bus) -> Iterator[Candidate]:
-        """Queued jobs with a label of ours, in the order in which they should be tried."""
+    def candidates(self, bus: Bus, own: Container[str]) -> Iterator[Candidate]:
+        """Queued jobs with a label of ours, in the order in which they should be tried.
+
+        Args:
+            bus: read where a job moved.
+            own: ids of the jobs that this session holds.
+        """
+        self._read_moved(bus, own)
         waiting = [
             ref
-            for ref, tip in self._tips.items()
-            if _is_waiting(tip)
+            for ref in self._tips
+            if self._is_known(ref)
+            and self._chains[ref].state is State.QUEUED
             and self._labels[ref][0] in self._config.labels
-            and self._unreadable.get(ref) != tip.oid
         ]
         priorities = {ref: self._labels[ref][1] for ref in waiting}
-        order = order_queue(waiting, priorities, self._order, self.claims_made, self._chance)
-        self._load_fresh(bus, order)
-        for ref in order:
-            chain = self._chains.get(ref)
-            if chain is None or chain.tip != self._tips[ref].oid or chain.state != State.QUEUED:
-                continue
+        for ref in order_queue(waiting, priorities, self._order, self.claims_made, self._chance):
+            chain = self._chains[ref]
             decision = self._decide(bus, chain)
             if isinstance(decision, Pass):
                 detail = clean_text(decision.detail, 500)
@@ -121,32 +123,44 @@ class Queue:
                 self._declined.pop(ref, None)
             yield Candidate(chain, decision)
 
-    def _load_fresh(self, bus: Bus, order: Sequence[str]) -> None:
-        """Read the jobs that moved, the first few of them, by one fetch."""
-        fresh = [ref for ref in order if not self._is_known(ref)][:LOADS_PER_LOOK]
-        if len(fresh) > 1:
-            for chain in bus.load_all(fresh):
-                self._chains[chain.ref] = chain
-        for ref in fresh:  # alone, or left out above: then the reason is found here
-            self._load(bus, ref)
-
-    def _is_known(self, ref: str) -> bool:
-        return ref in self._chains and self._chains[ref].tip == self._tips[ref].oid
-
-    def held(self, bus: Bus, snapshot: Snapshot) -> Iterator[ForeignHold]:
-        """Every claim in force, with its runner's sign of life."""
-        for ref, tip in list(self._tips.items()):
-            event = subject_event(tip.subject)
-            if event in TERMINAL_EVENTS or event in _QUEUED or self._unreadable.get(ref) == tip.oid:
+    def held(self, bus: Bus, snapshot: Snapshot, own: Container[str]) -> Iterator[ForeignHold]:
+        """Every claim in force but this session's, with its runner's sign of life."""
+        self._read_moved(bus, own)
+        for ref in list(self._tips):
+            chain = self._chains[ref] if self._is_known(ref) else None
+            if chain is None or chain.job.id in own or not chain.held:
                 continue
-            chain = self._load(bus, ref)
-            if chain is None or not chain.held or chain.claim is None or chain.claim_oid is None:
-                continue
+            assert chain.claim is not None
+            assert chain.claim_oid is not None
             beat_ref = bus.refs.heartbeat(chain.claim.runner)
             beat_tip = snapshot.heartbeats.get(beat_ref)
             beat = self._beat(bus, beat_tip) if beat_tip else None
             mark = sign_of_life(chain.claim_oid, beat_tip.oid if beat_tip else None, beat)
             yield ForeignHold(chain, mark, lease_of(chain.claim), chain.claim.heartbeat_s)
+
+    def _read_moved(self, bus: Bus, own: Container[str]) -> None:
+        """Read the jobs that moved, the first few of them, by one fetch.
+
+        What a commit's subject says only decides what is read first: anybody can write anything
+        there, so every chain is read before it counts as ended.
+        """
+        moved = [
+            ref
+            for ref, tip in self._tips.items()
+            if not self._is_known(ref)
+            and self._unreadable.get(ref) != tip.oid
+            and ref.rpartition("/")[2][1:] not in own
+        ]
+        moved.sort(key=lambda ref: (_haste(self._tips[ref]), self._labels[ref][1]))
+        first = moved[:LOADS_PER_LOOK]
+        if len(first) > 1:
+            for chain in bus.load_all(first):
+                self._chains[chain.ref] = chain
+        for ref in first:  # alone, or left out above: then the reason is found here
+            self._load(bus, ref)
+
+    def _is_known(self, ref: str) -> bool:
+        return ref in self._chains and self._chains[ref].tip == self._tips[ref].oid
 
     def decline_busy(self, chain: Chain, detail: str) -> None:
         """Say in the next heartbeat that only room is lacking."""
@@ -191,22 +205,17 @@ class Queue:
             self._merged[commit] = is_merged(self._config.trusted, commit, self._trust.commit)
         return self._merged[commit]
 
-    def _load(self, bus: Bus, ref: str) -> Chain | None:
-        tip = self._tips.get(ref)
-        if tip is None or self._is_known(ref):
-            return self._chains.get(ref)
+    def _load(self, bus: Bus, ref: str) -> None:
+        if self._is_known(ref):
+            return
         try:
             self._chains[ref] = bus.load(ref)
         except IntegrityError:
             # bytes that no program of ours wrote: `bus check` names them, the runner lives on
-            self._unreadable[ref] = tip.oid
-            return None
+            self._unreadable[ref] = self._tips[ref].oid
         except BusError:
-            if bus.peek(ref) is None:
-                return None  # gone since the poll
-            self._unreadable[ref] = tip.oid
-            return None
-        return self._chains[ref]
+            if bus.peek(ref) is not None:  # else it has gone since the poll
+                self._unreadable[ref] = self._tips[ref].oid
 
     def _beat(self, bus: Bus, tip: RefTip) -> Heartbeat | None:
         known = self._beats.get(tip.ref)
@@ -218,6 +227,9 @@ class Queue:
         return self._beats[tip.ref][1]
 
 
-def _is_waiting(tip: RefTip) -> bool:
+def _haste(tip: RefTip) -> int:
+    """How soon a job should be read, by what its tip says of itself."""
     event = subject_event(tip.subject)
-    return event is None or event in _QUEUED
+    if event is None or event in _QUEUED:
+        return 0
+    return 2 if event in TERMINAL_EVENTS else 1

@@ -70,10 +70,10 @@ class Recovery:
             return
         self._looked_at_s = now_s
         claims = []
-        for hold in self._queue.held(self._bus, snapshot):
+        for hold in self._queue.held(self._bus, snapshot, held):
             chain, claim = hold.chain, hold.chain.claim
-            if chain.job.id in held or claim is None or chain.claim_oid is None:
-                continue
+            assert claim is not None
+            assert chain.claim_oid is not None
             if claim.runner == self._config.name and claim.session != self._session:
                 self._resume(batch, chain, claim, held)
                 continue

@@ -13,6 +13,7 @@ from bridge.records import CancelWish
 from tests import samples
 from tests.actors import WHEN_S
 from tests.lab import Lab
+from tests.rawgit import RawGit
 from tests.waiting import until
 
 
@@ -171,8 +172,6 @@ def test_drain_finishes_what_is_held_and_claims_no_more(lab: Lab) -> None:
 
 
 def test_a_foreign_commit_is_written_over_and_named(lab: Lab) -> None:
-    from tests.rawgit import RawGit
-
     raw = RawGit(Path(lab.url))
     with lab.runner():
         ref = lab.submit("noop", {"seconds": 3})
@@ -200,3 +199,14 @@ def _processes_below(folder: Path) -> list[str]:
         if str(folder) in line and "bootstrap" in line:
             found.append(line)
     return found
+
+
+def test_a_forged_subject_hides_nothing(lab: Lab) -> None:
+    """Whoever may push may write any subject; what decides is what the commit holds."""
+    raw = RawGit(Path(lab.url))
+    waiting = lab.submit("noop")
+    tip = lab.bus.load(waiting).tip
+    forged = raw.commit({"x": b"1"}, message="kakeya: done, attempt 1", parents=(tip,))
+    raw.point(waiting, forged)
+    with lab.runner():
+        assert lab.wait(waiting).state == "done"
