@@ -74,7 +74,7 @@ class Ledger:
         """An ended job as the ledger stands now, None where it does not hold it.
 
         Raises:
-            IntegrityError, ManifestError: what it holds under that id is no ended job.
+            IntegrityError: what it holds under that id is no ended job.
             BusError: the remote does not answer.
         """
         path = entry_path(job_id)
@@ -202,16 +202,25 @@ class Ledger:
         chains = []
         for job_id, tree in trees.items():
             with suppress(IntegrityError):
-                try:
-                    chains.append(self._restore(job_id, tree, bus_id))
-                except BusError:
-                    raise
-                except KakeyaError as error:
-                    raise IntegrityError(error.message) from error
+                chains.append(self._restore(job_id, tree, bus_id))
         return chains
 
     def _restore(self, job_id: str, tree: str, bus_id: str | None) -> Chain:
+        """The job in an entry's folder; whatever is wrong with it, the ledger is to blame."""
         self._bring_entries([tree])
+        try:
+            return self._parse(job_id, tree, bus_id)
+        except (BusError, IntegrityError):
+            raise
+        except KakeyaError as error:
+            raise IntegrityError(
+                f"the ledger's entry cannot be read: {error.message}",
+                where=job_id,
+                remedy=error.remedy,
+                problems=error.problems,
+            ) from error
+
+    def _parse(self, job_id: str, tree: str, bus_id: str | None) -> Chain:
         rows = parse_tree(self._history.commit_or_tree(tree, "tree"))
         if ENTRY not in rows or FILES not in rows:
             raise IntegrityError(f"the entry holds no {ENTRY} or no {FILES}", where=job_id)

@@ -94,6 +94,11 @@ class Refs:
             raise UsageError(f"{date!r} is no date", where="archive")
         return f"{self.root}/archive/{date}"
 
+    def is_archive(self, ref: str) -> bool:
+        """Whether `ref` is the archive of a day."""
+        prefix = f"{self.root}/archive/"
+        return ref.startswith(prefix) and _DATE.match(ref[len(prefix) :]) is not None
+
     @property
     def ledger(self) -> str:
         """`<root>/ledger`."""

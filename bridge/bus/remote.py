@@ -15,7 +15,7 @@ from bridge.bus.folding import Folder, Leftovers
 from bridge.bus.profile import Profile
 from bridge.bus.refs import Refs
 from bridge.bus.view import BusView, Snapshot
-from bridge.errors import BusError, CacheError, KakeyaError
+from bridge.errors import BusError, CacheError, IntegrityError, KakeyaError
 from bridge.git import Git, PushReply, says_no
 from bridge.objects import Prepared, parse_commit
 from bridge.records import BusIdentity
@@ -95,7 +95,8 @@ class GitBus(BusView):
             BusError: the remote does not answer, or refuses.
         """
         shelves = self._look(["archive/*"], ["archive/"])["archive/"]
-        old = [tip for ref, tip in shelves.items() if self.refs.archive(before) > ref]
+        limit = self.refs.archive(before)
+        old = [tip for ref, tip in shelves.items() if self.refs.is_archive(ref) and ref < limit]
         outcomes = self.swap([Update(tip.ref, tip.oid, None) for tip in old])
         both = zip(old, outcomes, strict=True)
         return tuple(tip.ref for tip, outcome in both if outcome is Outcome.WON)
@@ -217,7 +218,10 @@ class GitBus(BusView):
         counts as lost, and its runner finds the end.
         """
         job = self.refs.parse_job(ref)
-        chain = self.ledger.load(job.id) if job is not None else None
+        try:
+            chain = self.ledger.load(job.id) if job is not None else None
+        except IntegrityError:
+            return False  # whatever lies there, it is not this commit
         return chain is not None and commit in {link.oid for link in chain.links}
 
     def _descends(self, ref: str, ancestor: str) -> bool:

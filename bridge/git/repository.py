@@ -104,8 +104,9 @@ class Repository:
         """Whether the object is here."""
         try:
             self._repo.git.get_object_header(oid)
-        except (ValueError, OSError, EOFError):
-            self._repo.git.clear_cache()
+        except (ValueError, OSError, EOFError) as error:
+            if "missing" not in str(error):  # else the helper is well, and is asked again
+                self._repo.git.clear_cache()
             return False
         return True
 

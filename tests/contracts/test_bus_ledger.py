@@ -17,6 +17,7 @@ from bridge.bus.endings import Signer
 from bridge.bus.refs import JobRef
 from bridge.bus.remote import Outcome, Update
 from bridge.bus.requester import RequesterBus
+from bridge.bus.spine import entry_path
 from bridge.errors import IntegrityError
 from bridge.records import CancelWish, KeyNote
 from bridge.states import Event, State
@@ -227,6 +228,29 @@ def test_a_ref_that_is_nowhere_is_an_integrity_error(cast: Cast) -> None:
     cast.raw.run("update-ref", "-d", ref)
     with pytest.raises(IntegrityError, match="gone and the ledger does not hold"):
         client.bus.load(ref)
+
+
+def test_a_ledger_of_hostile_hands_is_told_and_harms_nobody(cast: Cast) -> None:
+    """Whoever may push may write what they like there: an entry must be what it says."""
+    runner, client = cast.actor("mac-m4"), cast.actor("client")
+    good, bad = cast.ended(runner), cast.ended(runner)
+    runner.bus.fold([*good, *bad], sign())
+    raw, ledger = cast.raw, runner.bus.refs.ledger
+    path = "/".join(entry_path(id_of(runner, bad[0])))
+    index = {"GIT_INDEX_FILE": str(cast.remote.path / "scratch")}
+    raw.run("read-tree", ledger, env=index)
+    note = raw.store("blob", b'{"schema":"kakeya.entry/1"}')
+    raw.run("update-index", "--cacheinfo", f"100644,{note},{path}/entry.json", env=index)
+    tree = raw.run("write-tree", env=index)
+    raw.point(ledger, raw.commit(tree, message="improved", parents=[raw.tip(ledger)]))
+    with pytest.raises(IntegrityError, match="ledger's entry cannot be read"):
+        client.bus.load(bad[0])
+    assert client.bus.load(good[0]).ended
+    assert [chain.ref for chain in client.bus.ledger.newest()] == good
+    chain = replace(runner.bus.load(good[0]), ref=bad[0])
+    assert runner.step(chain, Event.REQUEUE, samples.make_requeue(chain)) is Outcome.LOST
+    fresh = cast.ended(runner)
+    assert len(runner.bus.fold(fresh, sign())) == 1
 
 
 def test_reading_one_entry_does_not_bring_the_others(cast: Cast) -> None:

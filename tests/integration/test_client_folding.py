@@ -11,6 +11,7 @@ import pytest
 
 from bridge.cli.main import main
 from bridge.errors import ExitCode, IntegrityError, UsageError
+from bridge.records import Held
 from bridge.states import Event, State
 from tests.integration.client_rig import Rig, open_client, open_rig
 from tests.lab import make_bare
@@ -154,3 +155,15 @@ def test_a_rejected_and_a_cancelled_job_fold_too(rig: Rig) -> None:
     assert rig.client.wait(one).exit_code is ExitCode.USAGE
     assert rig.client.wait(two).exit_code is ExitCode.CANCELLED
     assert list(rig.client.logs(one)) == []
+
+
+def test_a_late_heartbeat_still_lists_a_folded_job(rig: Rig) -> None:
+    job, ref = rig.submit()
+    chain = rig.runner.claim(ref)
+    rig.runner.finish(ref)
+    assert rig.client.fold().ids == (job,)
+    assert chain.claim_oid is not None
+    rig.runner.beat(claims=[Held(job, chain.claim_oid)])
+    assert rig.client.status(job).state is State.DONE
+    assert rig.client.check().healthy
+    assert rig.client.why(job).message == "it has ended: done"
