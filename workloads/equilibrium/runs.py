@@ -130,7 +130,7 @@ def _write_run(
     rows.add(arm, f"{prefix}_residual", worst, cell)
     rows.add(arm, f"{prefix}_settled", worst < SETTLED, cell)
     rows.add(arm, f"{prefix}_steps", len(trained.losses), cell)
-    rows.add(arm, f"{prefix}_jr_last", trained.weights[-1] if trained.weights else 0.0, cell)
+    rows.add(arm, f"{prefix}_jr_peak", max(trained.weights, default=0.0), cell)
 
 
 def _inspect(

@@ -65,7 +65,7 @@ class Config:
     """
 
     scale: Scale = "tiny"
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7)
     arms: tuple[ArmName, ...] = ARM_NAMES
     samples: int = 32
     refresh_every: int = 5
