@@ -30,21 +30,15 @@ def _counts(counts: Mapping[str, int]) -> list[str]:
 
 
 def subline(record: Mapping[str, Any]) -> str:
-    """Integrity, assurance, preset, runner and commit in one line."""
+    """Integrity, preset, runner and commit in one line; `verify` alone derives the assurance."""
     sound = "integrity ✔" if record["result"]["integrity"] == "ok" else "integrity doubted ✘"
-    words = [sound, f"assurance {assurance(record)}", preset_name(record)]
+    words = [sound, preset_name(record)]
     runner = record["runner"].get("name") or record["runner"].get("id")
     commit = record["code"].get("commit")
     hardware = record["hardware"].get("cpu") or record["hardware"].get("os")
     words += [f"runner {runner}" if runner else "", str(hardware or "")]
     words.append(f"code {str(commit)[:12]}" if commit else "")
     return " · ".join(word for word in words if word)
-
-
-def assurance(record: Mapping[str, Any]) -> str:
-    """What the record can claim alone: a second signature or runner is known to verify only."""
-    del record
-    return "self"
 
 
 def preset_name(record: Mapping[str, Any]) -> str:

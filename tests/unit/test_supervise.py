@@ -190,7 +190,7 @@ def test_where_no_group_may_be_made_there_is_none(tmp_path: Path) -> None:
 
 
 RUN_ALONE = """
-import sys
+import secrets, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from supervise import cgroup, child, processes, supervisor
@@ -199,7 +199,7 @@ from supervise.launch import launch_from_json
 if "no-reaper" in sys.argv: supervisor.adopt_orphans = lambda: False
 if "ps" in sys.argv: processes.has_proc = lambda: False
 launch = launch_from_json(read_json(Path(sys.argv[2])))
-ending = supervisor.Supervisor(launch, "00ff", None).run()
+ending = supervisor.Supervisor(launch, secrets.token_hex(8), None).run()
 sys.stdout.buffer.write(encode(ending.as_json()))
 """
 
