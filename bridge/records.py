@@ -72,6 +72,14 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class Baseline:
+    """An evidence record that gates compare with, by the alias that they use and its digest."""
+
+    alias: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One frozen manifest: what to run, on which code, for whom.
 
@@ -85,6 +93,10 @@ class Request:
         queue_timeout_s: how long the requester lets it wait unclaimed, None for ever.
         max_attempts: claims that may die before it counts as lost.
         executor: an executor the requester insists on, or None.
+        predictions: what is expected, registered before the run.
+        baselines: records that the gates compare with, fixed before the run.
+        retry_of: the ended job that this one tries again.
+        amends: digest of the request that this one replaces, where a plan was changed.
     """
 
     id: str
@@ -103,6 +115,7 @@ class Request:
     max_attempts: int = 3
     executor: str | None = None
     predictions: tuple[Prediction, ...] = ()
+    baselines: tuple[Baseline, ...] = ()
     retry_of: str | None = None
     amends: str | None = None
 

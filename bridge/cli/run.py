@@ -47,6 +47,14 @@ _MAX_NAMED_EDITS = 5
     metavar="KEYFILE",
     help="Sign the request with this SSH key.",
 )
+@click.option(
+    "--baseline",
+    "baselines",
+    multiple=True,
+    metavar="ALIAS=DIGEST|FILE",
+    help="A record that gates compare with, fixed before the run.",
+)
+@click.option("--amends", metavar="DIGEST", help="The request whose plan this one changes.")
 @click.option("--id", "key", metavar="KEY", help="Idempotency key: submit at most once.")
 @click.option("--dry-run", is_flag=True, help="Show the manifest and the argv; send nothing.")
 @click.option("--wait", is_flag=True, help="Follow the job to its end.")
@@ -105,13 +113,15 @@ def read_input(client: Client, given: dict[str, Any]) -> dict[str, Any]:
             where="run",
             remedy="kakeya_remote presets lists them; then kakeya_remote run NAME",
         )
-    for name in ("priority", "queue_timeout_s", "executor"):
+    for name in ("priority", "queue_timeout_s", "executor", "amends"):
         if given[name] is not None:
             draft[name] = given[name]
     if given["code"] is not None:
         draft.pop("code", None)
     if given["predictions"]:
         draft["predictions"] = read_predictions(given["predictions"])
+    if given["baselines"]:
+        draft["baselines"] = read_baselines(given["baselines"])
     if given["labels"]:
         from bridge.client.draft import choose_preset
 
@@ -139,6 +149,23 @@ def read_predictions(texts: tuple[str, ...]) -> list[Any]:
                 remedy="such as --predict 'recall:0.8:oracle recalls 9 of 10'",
             )
         found.append({"id": parts[0], "credence": parts[1], "text": parts[2]})
+    return found
+
+
+def read_baselines(texts: tuple[str, ...]) -> list[Any]:
+    """Baselines of `ALIAS=sha256:...`, or of `ALIAS=FILE`, which is then named by its digest."""
+    from bridge import canonical
+    from bridge.errors import UsageError
+    from evidence.judge import load_json
+
+    found: list[Any] = []
+    for text in texts:
+        alias, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"{text!r} is not ALIAS=DIGEST or ALIAS=FILE", where="--baseline")
+        known = canonical.is_digest(value)
+        digest = value if known else canonical.digest(load_json(Path(value)))
+        found.append({"alias": alias, "digest": digest})
     return found
 
 

@@ -19,6 +19,7 @@ from bridge.canonical import decode, digest_bytes, encode, thaw
 from bridge.errors import IntegrityError, KakeyaError, ManifestError
 from bridge.git import Git
 from bridge.records import ArtifactRef, Claim
+from bridge.runner.baselines import find_baselines
 from bridge.runner.collect import MAX_SAMPLES_BYTES, collect_artifacts, read_plain
 from bridge.runner.config import RunnerConfig
 from bridge.runner.facts import describe_hardware, describe_load
@@ -85,12 +86,13 @@ def judge_attempt(case: Case, config: RunnerConfig, trust: Trust) -> Judgement:
     spec = render_spec(case.preset, request.params, request.predictions)
     (work / "facts.json").write_bytes(encode(facts))
     (work / "spec.json").write_bytes(encode(spec))
-    _run_judge(trust, work, case.folder / OUT / "artifacts")
+    bases = find_baselines(request.baselines, trust.folder / "evidence" / "records")
+    _run_judge(trust, work, case.folder / OUT / "artifacts", bases)
     key = load_key(config.state_dir, config.name)
     return _gather(work, collected.artifacts, collected.files, samples, key)
 
 
-def _run_judge(trust: Trust, work: Path, artifacts: Path) -> None:
+def _run_judge(trust: Trust, work: Path, artifacts: Path, bases: Mapping[str, Path]) -> None:
     argv = module_command(
         trust,
         "evidence",
@@ -100,6 +102,7 @@ def _run_judge(trust: Trust, work: Path, artifacts: Path) -> None:
         *("--spec", str(work / "spec.json")),
         *("--artifacts", str(artifacts)),
         *("--out", str(work / "out")),
+        *(word for alias, path in bases.items() for word in ("--base", f"{alias}={path}")),
     )
     done = proc.run(argv, cwd=work, env=proc.base_env(), timeout_s=JUDGE_TIMEOUT_S)
     if not (work / "out" / "evidence.json").is_file():
