@@ -23,6 +23,8 @@ Parameters = Mapping[str, Tensor]
 
 STRENGTH = 0.5
 MARGIN = 0.1
+# An energy more curved than the leak -z has no rest that Euler steps of one half would find.
+CURVATURE = 4.0
 _EPSILON = 1e-5
 _GELU = 1.702
 _READOUT = ("head", "head_bias")
@@ -139,7 +141,7 @@ class Block:
             hidden = torch.ones(length, length, dtype=torch.bool, device=z.device).triu(1)
             pulled = torch.logsumexp(scores.masked_fill(hidden, -1e9), -1).sum() * root
             recalled = torch.relu(_mix(seen, theta["fc"]) + theta["fc_bias"]).square().sum() / 2
-            return -STRENGTH * (pulled + recalled / 4)
+            return -STRENGTH * (pulled + recalled / 4) / CURVATURE
 
         recorded = torch.is_grad_enabled()
         with torch.enable_grad():
