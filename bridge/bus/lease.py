@@ -1,9 +1,8 @@
 """How long a claim has shown no sign of life, on the watcher's own monotonic clock. Pure.
 
-Wall clocks are never compared. Time counts between two successful polls, and at most one heartbeat
-of it: a watcher that slept, or that could not reach the bus, has seen nothing meanwhile and may not
-call the other silent (the same outage may have kept the other from beating). A whole lease thus
-takes several polls, each of which found nothing new, however slow the watcher is.
+Wall clocks are never compared. Time counts only between two successful polls that lie at most one
+heartbeat apart: a watcher that slept, or that could not reach the bus, has seen nothing and may
+not call the other silent (the same outage may have kept the other from beating).
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class SilenceWatch:
     """Counts, for each key, the seconds in which nothing that is watched has changed.
 
     Args:
-        gap_s: at most this much counts between two polls; the heartbeat of what is watched.
+        gap_s: two polls further apart than this count nothing; the heartbeat of what is watched.
     """
 
     def __init__(self, gap_s: float) -> None:
@@ -52,7 +51,7 @@ class SilenceWatch:
         if last is not None and last.marks == marks:
             step_s = now_s - last.at_s
             limit_s = self.gap_s if gap_s is None else gap_s
-            silent_s = last.silent_s + min(max(step_s, 0.0), limit_s)
+            silent_s = last.silent_s + (step_s if 0 <= step_s <= limit_s else 0.0)
         self._sights[key] = _Sight(marks, now_s, silent_s)
         return silent_s
 
