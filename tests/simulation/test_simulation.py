@@ -20,6 +20,7 @@ BOUND = 400
 
 @settings(
     max_examples=150,
+    derandomize=True,  # CI says the same twice; `make simulate` is where luck is tried
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
