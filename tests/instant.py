@@ -13,34 +13,21 @@ from pathlib import Path
 
 from bridge.bus.chain import Chain
 from bridge.bus.remote import GitBus
-from bridge.records import Claim, Exit, Progress, Request, Resources
+from bridge.records import Exit
 from bridge.runner.attempt import Ended, Surroundings
 from bridge.runner.config import RunnerConfig, load_config
 from bridge.runner.daemon import Runner
 from bridge.runner.trust import Trust, open_trust
 from presets.definition import Preset
+from tests.stand_in import AttemptStandIn
 
 
-class InstantAttempt:
+class InstantAttempt(AttemptStandIn):
     """Stands for `bridge.runner.attempt.Attempt`."""
 
     def __init__(self, chain: Chain, preset: Preset, around: Surroundings) -> None:
-        assert chain.request is not None
-        assert chain.claim is not None
-        assert chain.claim_oid is not None
-        self.chain, self.preset = chain, preset
-        self.claim: Claim = chain.claim
-        self.claim_oid: str = chain.claim_oid
-        self.request: Request = chain.request
-        self.ended: Ended | None = None
-        self.cancelled = False
-        self.folder = around.config.state_dir / "jobs" / f"{self.request.id}-{self.claim.attempt}"
+        super().__init__(chain, preset, around)
         self._ends_s = float("inf")
-
-    @property
-    def resources(self) -> Resources:
-        """What the job occupies."""
-        return self.request.resources
 
     def start(self) -> None:
         """Begin to do nothing."""
@@ -67,10 +54,6 @@ class InstantAttempt:
 
     def settle_log(self, *, won: bool) -> None:
         """There is nothing to settle."""
-
-    def take_progress(self) -> Progress | None:
-        """It reports nothing."""
-        return None
 
 
 def make_runner(config: RunnerConfig, trust: Trust, **options: object) -> Runner:

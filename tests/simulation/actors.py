@@ -19,7 +19,7 @@ from bridge.bus.remote import Outcome, Update
 from bridge.bus.retention import Retention
 from bridge.canonical import make_ulid
 from bridge.errors import BusError, RefusedError, UsageError
-from bridge.records import CancelWish, Claim, Exit, PresetRef, Progress, Request, Resources
+from bridge.records import CancelWish, Exit, PresetRef, Request, Resources
 from bridge.runner.attempt import Ended, Surroundings
 from bridge.runner.config import RunnerConfig
 from bridge.runner.daemon import Clock, Runner
@@ -28,6 +28,7 @@ from bridge.states import Event, State
 from presets.catalog import Catalog
 from presets.definition import Preset, parse_preset
 from tests.simulation.world import BUS_ID, MemoryBus, Network, World
+from tests.stand_in import AttemptStandIn
 
 PROFILE = Profile("simulated", 1.0, 6.0, 0.2, 0.4, 1.0, 0.0, 30.0)
 CODE = "c" * 40
@@ -57,29 +58,15 @@ class Process:
         return self.gone or self.killed or self.steps_left <= 0
 
 
-class SimulatedAttempt:
+class SimulatedAttempt(AttemptStandIn):
     """Stands for `bridge.runner.attempt.Attempt` with a process of the simulated machine."""
 
     def __init__(
         self, chain: Chain, preset: Preset, around: Surroundings, machine: Machine
     ) -> None:
-        assert chain.request is not None
-        assert chain.claim is not None
-        assert chain.claim_oid is not None
-        self.chain, self.preset = chain, preset
-        self.claim: Claim = chain.claim
-        self.claim_oid: str = chain.claim_oid
-        self.request: Request = chain.request
-        self.ended: Ended | None = None
-        self.cancelled = False
-        self.folder = around.config.state_dir / "jobs" / f"{self.request.id}-{self.claim.attempt}"
+        super().__init__(chain, preset, around)
         self._machine = machine
         self._said = self._taken = 0
-
-    @property
-    def resources(self) -> Resources:
-        """What the job occupies."""
-        return self.request.resources
 
     @property
     def process(self) -> Process | None:
@@ -131,10 +118,6 @@ class SimulatedAttempt:
         if not won:
             self._said -= self._taken
         self._taken = 0
-
-    def take_progress(self) -> Progress | None:
-        """None is reported."""
-        return None
 
 
 @dataclass
