@@ -127,12 +127,16 @@ def test_a_dear_measurement_is_made_less_often() -> None:
     assert until_due.due_s > 0.0
 
 
+# Two tests beside one another in two processes would find each other's children by one mark.
+MARK = f"A_MARK={os.getpid()}"
+
+
 @pytest.fixture
 def sleeper():  # type: ignore[no-untyped-def]
     process = subprocess.Popen(
         ["/bin/sh", "-c", "sleep 1000 & echo $!; wait"],
         stdout=subprocess.PIPE,
-        env={"A_MARK": "of one test"},
+        env={"A_MARK": f"{os.getpid()} of one test"},
         start_new_session=True,
     )
     assert process.stdout is not None
@@ -158,9 +162,9 @@ def test_both_process_tables_tell_the_same(sleeper: tuple[subprocess.Popen[bytes
 
 def test_a_mark_in_the_environment_is_found(sleeper: tuple[subprocess.Popen[bytes], int]) -> None:
     process, child = sleeper
-    found = processes._marked_by_ps(processes.table(), b"A_MARK=of")
+    found = processes._marked_by_ps(processes.table(), MARK.encode())
     assert {row.pid for row in found} == {process.pid, child}
-    found = processes.marked(processes.table(), "A_MARK=of one test")
+    found = processes.marked(processes.table(), f"{MARK} of one test")
     assert {row.pid for row in found} == {process.pid, child}
 
 
