@@ -22,18 +22,19 @@ def doctor_command(**given: Any) -> None:
     Example:
       kakeya_remote doctor --bus /srv/git/kakeya-bus.git
     """
+    from bridge import findings as found
     from bridge.client import doctor
 
     shared = merge_shared(given)
     with open_client(shared) as client:
         findings = doctor.examine(client)
     if shared["as_json"]:
-        print_json(doctor.as_json(findings))
+        print_json(found.as_json(findings))
     else:
         rows = [(finding.level, finding.check, finding.text) for finding in findings]
         print_table("", ("", "check", "found"), rows)
         for finding in findings:
             if finding.remedy:
                 print_line(f"{finding.level}: {finding.check}: {finding.remedy}")
-    if any(finding.level == doctor.FAULT for finding in findings):
+    if not found.is_healthy(findings):
         raise SystemExit(int(ExitCode.INTERNAL))

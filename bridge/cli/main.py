@@ -106,13 +106,9 @@ def group(**given: Any) -> None:
 
 
 def _print_version(context: click.Context) -> None:
-    from importlib import metadata
+    from bridge.version import VERSION
 
-    try:
-        version = metadata.version("kakeya-remote")
-    except metadata.PackageNotFoundError:
-        version = "(not installed, run from a checkout)"
-    click.echo(f"{PROGRAM} {version}")
+    click.echo(f"{PROGRAM} {VERSION}")
     context.exit()
 
 

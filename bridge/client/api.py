@@ -21,7 +21,6 @@ from bridge.client.checkout import (
     requester_name,
     resolve_code,
 )
-from bridge.client.clock import Clock
 from bridge.client.code import check_code, push_code
 from bridge.client.draft import Frame, compose_draft, draft_request
 from bridge.client.embedded import Embedded, EmbeddedRunner
@@ -34,6 +33,7 @@ from bridge.client.retrying import draft_retry
 from bridge.client.settings import Settings, load_settings
 from bridge.client.submission import push_keyed, push_request
 from bridge.client.waiting import Silent, Waiting, Watcher
+from bridge.clock import Clock
 from bridge.errors import UsageError
 from bridge.records import Prediction, Request, to_bytes
 from bridge.signing import sign_request

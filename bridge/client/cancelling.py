@@ -8,9 +8,9 @@ from bridge.bus.endings import compose_end
 from bridge.bus.remote import Outcome as Swap
 from bridge.bus.remote import Update
 from bridge.bus.requester import RequesterBus
-from bridge.client.clock import Backoff, Clock
 from bridge.client.outcomes import JobStatus, status_of
 from bridge.client.waiting import Watcher, sign
+from bridge.clock import Backoff, Clock
 from bridge.errors import BusError, UsageError
 from bridge.records import CancelWish, clean_text
 from bridge.states import Event, State

@@ -17,10 +17,10 @@ from bridge.bus.refs import is_name
 from bridge.bus.requester import RequesterBus
 from bridge.bus.retention import Retention
 from bridge.canonical import is_ulid
-from bridge.client.clock import Clock
 from bridge.client.fleet import RunnerView, read_fleet
 from bridge.client.outcomes import status_of
 from bridge.client.why import explain
+from bridge.clock import Clock
 from bridge.errors import BusError, KakeyaError
 from bridge.git import RefTip
 

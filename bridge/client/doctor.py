@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 from bridge import records
 from bridge.bus.commits import compose_note, requester_identity
@@ -16,69 +14,27 @@ from bridge.client.api import Client
 from bridge.client.checkout import requester_name, resolve_code
 from bridge.client.code import check_code
 from bridge.client.queueing import RunnerWatch
-from bridge.errors import KakeyaError
+from bridge.findings import FAULT, OK, WARNING, Finding, look
 from bridge.git import git_version
 from bridge.records import CancelWish, Heartbeat
 
 MIN_GIT = (2, 31)
 """`GIT_CONFIG_COUNT`, by which the caches are pointed at their remote, came with this version."""
-OK, WARNING, FAULT = "ok", "warning", "fault"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        check: what was looked at, in one word.
-        level: ok, warning or fault.
-        text: what was found.
-        remedy: what to do, empty where nothing is to be done.
-    """
-
-    check: str
-    level: str
-    text: str
-    remedy: str = ""
 
 
 def examine(client: Client) -> tuple[Finding, ...]:
     """Look at everything a requester depends on; a check that fails does not stop the others."""
-    findings = [_look("git", _check_git), _look("settings", lambda: _check_settings(client))]
-    findings.append(_look("presets", lambda: _check_presets(client)))
+    findings = [look("git", _check_git), look("settings", lambda: _check_settings(client))]
+    findings.append(look("presets", lambda: _check_presets(client)))
     if client.settings.bus is None:
         return tuple(findings)
-    reach = _look("bus", lambda: _check_bus(client))
+    reach = look("bus", lambda: _check_bus(client))
     findings.append(reach)
     if reach.level != FAULT:
-        findings.append(_look("push", lambda: _check_push(client)))
+        findings.append(look("push", lambda: _check_push(client)))
         findings += _check_runners(client)
-        findings.append(_look("code", lambda: _check_code(client)))
+        findings.append(look("code", lambda: _check_code(client)))
     return tuple(findings)
-
-
-def as_json(findings: tuple[Finding, ...]) -> dict[str, Any]:
-    """The findings as `--json` prints them."""
-    return {
-        "schema": "kakeya.doctor/1",
-        "healthy": all(finding.level != FAULT for finding in findings),
-        "findings": [
-            {
-                "check": finding.check,
-                "level": finding.level,
-                "text": finding.text,
-                "remedy": finding.remedy,
-            }
-            for finding in findings
-        ],
-    }
-
-
-def _look(check: str, work: Callable[[], Finding]) -> Finding:
-    try:
-        return work()
-    except KakeyaError as error:
-        return Finding(check, FAULT, str(error), error.remedy)
 
 
 def _check_git() -> Finding:

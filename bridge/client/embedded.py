@@ -16,8 +16,8 @@ from filelock import FileLock
 import bridge
 from bridge import proc
 from bridge.client.checkout import Checkout, find_checkout
-from bridge.client.clock import Backoff, Clock
 from bridge.client.founding import prepare_server
+from bridge.clock import Backoff, Clock
 from bridge.errors import KakeyaError, UsageError
 
 FOLDER = ".kakeya"

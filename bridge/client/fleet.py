@@ -8,7 +8,7 @@ from typing import Any
 
 from bridge.bus.lease import MIN_HEARTBEATS
 from bridge.bus.requester import RequesterBus
-from bridge.client.clock import Clock
+from bridge.clock import Clock
 from bridge.records import Heartbeat, Resources, to_json
 
 

@@ -10,8 +10,8 @@ from bridge.bus.folding import BATCH
 from bridge.bus.remote import Update
 from bridge.bus.requester import RequesterBus
 from bridge.bus.retention import ended_refs
-from bridge.client.clock import Clock
 from bridge.client.waiting import Watcher, sign
+from bridge.clock import Clock
 
 _TRIES = 3
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from bridge.bus.requester import RequesterBus
 from bridge.canonical import make_ulid
-from bridge.client.clock import Clock
+from bridge.clock import Clock
 from bridge.git import Git
 from bridge.records import BusIdentity
 

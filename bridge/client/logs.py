@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bridge.bus.chain import Chain
 from bridge.bus.requester import RequesterBus
-from bridge.client.clock import Backoff, Clock
+from bridge.clock import Backoff, Clock
 from bridge.errors import UsageError
 
 _CHUNK = re.compile(r"logs/([1-9][0-9]{0,2})-([0-9]{6})\.txt\Z")

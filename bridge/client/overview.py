@@ -9,12 +9,12 @@ from itertools import islice
 from bridge.bus.requester import RequesterBus
 from bridge.client.check import Check, check_bus
 from bridge.client.checkout import Checkout, requester_name
-from bridge.client.clock import Clock
 from bridge.client.fleet import RunnerView, read_fleet
 from bridge.client.folding import Folded, fold_jobs
 from bridge.client.outcomes import JobStatus, status_of
 from bridge.client.waiting import Watcher
 from bridge.client.why import Explanation, explain
+from bridge.clock import Clock
 from bridge.records import Heartbeat
 
 _CHUNK = 50

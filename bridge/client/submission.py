@@ -10,7 +10,7 @@ from bridge.bus.refs import JobRef
 from bridge.bus.remote import Outcome as Swap
 from bridge.bus.remote import Update
 from bridge.bus.requester import RequesterBus
-from bridge.client.clock import Clock
+from bridge.clock import Clock
 from bridge.errors import BusError, KakeyaError, UsageError
 from bridge.records import KeyNote, Request
 

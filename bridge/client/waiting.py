@@ -17,9 +17,9 @@ from bridge.bus.lease import SilenceWatch, lease_of, sign_of_life
 from bridge.bus.remote import Outcome as Swap
 from bridge.bus.remote import Update
 from bridge.bus.requester import RequesterBus, Sight
-from bridge.client.clock import Backoff, Clock
 from bridge.client.outcomes import JobStatus, Outcome, outcome_of, status_of
 from bridge.client.queueing import Queue, RunnerWatch
+from bridge.clock import Backoff, Clock
 from bridge.errors import BusError, ExitCode, IntegrityError
 from bridge.states import Event, State
 

@@ -6,11 +6,8 @@ command; the slow steps of a job run on other threads.
 
 from __future__ import annotations
 
-import random
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from filelock import FileLock, Timeout
 
@@ -19,6 +16,7 @@ from bridge.bus.endings import compose_end
 from bridge.bus.interface import Bus
 from bridge.bus.remote import Outcome, Update
 from bridge.bus.view import Snapshot
+from bridge.clock import Clock
 from bridge.errors import BusError, UsageError
 from bridge.records import Facts
 from bridge.runner.attempt import Attempt
@@ -34,19 +32,9 @@ from bridge.runner.recovery import Recovery
 from bridge.runner.steps import Steps, advance
 from bridge.runner.trust import Trust
 from bridge.states import Event
+from bridge.version import VERSION
 
-VERSION = "0.1.0"
 _TICK_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Time and chance, so that a test can turn them."""
-
-    monotonic: Callable[[], float] = time.monotonic
-    wall: Callable[[], float] = time.time
-    pause: Callable[[float], None] = time.sleep
-    chance: random.Random = field(default_factory=random.Random)
 
 
 def _tell(line: str) -> None:
@@ -80,9 +68,9 @@ class Runner:
         self.draining = False
         self._clock = clock or Clock()
         self._say = say
-        self._steps = Steps(config, self._clock.wall)
+        self._steps = Steps(config, self._clock.wall_s)
         self._outbox = Outbox(config.state_dir / "outbox")
-        self._heart = Heart(config, bus, self._clock.wall)
+        self._heart = Heart(config, bus, self._clock.wall_s)
         self._queue = Queue(config, trust, self._clock.chance)
         self._batch = Batch(bus, self._outbox)
         self._held = HeldJobs(config, bus, self._steps, say, make_attempt)
@@ -129,7 +117,7 @@ class Runner:
         self.bus.identity()
         self._heart.take_over(self._clock.pause)
         self._recovery.deliver(self._outbox)
-        now_s = self._clock.monotonic()
+        now_s = self._clock.monotonic_s()
         snapshot = self.bus.poll()
         self._queue.update(snapshot, now_s)
         self._recovery.look(self._batch, snapshot, self._held, now_s)
@@ -157,18 +145,18 @@ class Runner:
         """Cancel what is held and write the results, for at most `limit_s`."""
         self.draining = True
         self._held.cancel_all()
-        end_s = self._clock.monotonic() + limit_s
-        while not self.idle and self._clock.monotonic() < end_s:
+        end_s = self._clock.monotonic_s() + limit_s
+        while not self.idle and self._clock.monotonic_s() < end_s:
             self.step()
             self._clock.pause(_TICK_S)
 
     def run_once(self, *, timeout_s: float) -> int:
         """Serve until one job has ended, or none came for `timeout_s`; the number of jobs ended."""
-        begun_s = self._clock.monotonic()
+        begun_s = self._clock.monotonic_s()
         while self.ended == 0:
             self.step()
             self.draining = not self.idle  # nothing more is claimed beside the one
-            if self.idle and self._clock.monotonic() - begun_s > timeout_s:
+            if self.idle and self._clock.monotonic_s() - begun_s > timeout_s:
                 break
             self._clock.pause(_TICK_S)
         return self.ended
@@ -179,7 +167,7 @@ class Runner:
         Raises:
             RefusedError: another session has taken this runner's name.
         """
-        now_s = self._clock.monotonic()
+        now_s = self._clock.monotonic_s()
         self._held.advance()
         if now_s < self._push_from_s:
             return
@@ -270,7 +258,7 @@ class Runner:
         beat = self._heart.compose(self._facts(), claims, self._queue.declines())
         self._batch.add(
             beat,
-            lambda outcome: self._heart.settle(beat, outcome, self._clock.monotonic(), claims),
+            lambda outcome: self._heart.settle(beat, outcome, self._clock.monotonic_s(), claims),
         )
 
     def _facts(self) -> Facts:

@@ -16,9 +16,9 @@ from bridge.bus.remote import Outcome as Swap
 from bridge.bus.remote import Update
 from bridge.client.api import Client
 from bridge.client.checkout import find_checkout
-from bridge.client.clock import Clock
 from bridge.client.outcomes import JobStatus
 from bridge.client.settings import Settings
+from bridge.clock import Clock
 from bridge.objects import Prepared
 from bridge.records import ArtifactRef, Decline, Facts, Heartbeat, Held, Progress, Resources
 from bridge.states import Event

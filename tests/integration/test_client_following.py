@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from bridge import canonical
+from bridge import canonical, findings
 from bridge.bus.remote import Update
 from bridge.client import doctor
 from bridge.client.api import Client
-from bridge.client.clock import Clock
 from bridge.client.founding import SERVER_SETTINGS, prepare_server
 from bridge.client.results import check_paths, write_below
+from bridge.clock import Clock
 from bridge.errors import IntegrityError, UsageError
 from bridge.records import ArtifactRef
 from bridge.states import Event, State
@@ -312,19 +312,19 @@ def test_a_push_larger_than_the_bus_takes_is_refused(tmp_path: Path) -> None:
 
 def levels(client: Client) -> dict[str, str]:
     """The worst level of each check."""
-    order = [doctor.OK, doctor.WARNING, doctor.FAULT]
+    order = [findings.OK, findings.WARNING, findings.FAULT]
     found: dict[str, str] = {}
     for finding in doctor.examine(client):
-        worse = max(finding.level, found.get(finding.check, doctor.OK), key=order.index)
+        worse = max(finding.level, found.get(finding.check, findings.OK), key=order.index)
         found[finding.check] = worse
-        assert finding.level == doctor.OK or finding.remedy
+        assert finding.level == findings.OK or finding.remedy
     return found
 
 
 def test_a_healthy_bus(rig: Rig) -> None:
     rig.clock.every = lambda: rig.runner.beat(trusted=rig.head)
     found = levels(rig.client)
-    assert set(found.values()) == {doctor.OK}
+    assert set(found.values()) == {findings.OK}
     assert set(found) == {"git", "settings", "presets", "bus", "push", "runner", "code"}
     refs = RawGit(Path(rig.url)).run("for-each-ref", "--format=%(refname)")
     assert "/ctl/" not in refs
@@ -333,8 +333,8 @@ def test_a_healthy_bus(rig: Rig) -> None:
 def test_a_silent_runner_and_edits_are_warnings(rig: Rig) -> None:
     (rig.project / "README.md").write_text("edited\n")
     found = levels(rig.client)
-    assert found["runner"] == doctor.WARNING
-    assert found["code"] == doctor.WARNING
+    assert found["runner"] == findings.WARNING
+    assert found["code"] == findings.WARNING
 
 
 def test_no_runner_and_code_out_of_reach(rig: Rig) -> None:
@@ -343,14 +343,14 @@ def test_no_runner_and_code_out_of_reach(rig: Rig) -> None:
     assert tip is not None
     rig.runner.bus.swap([Update(ref, tip.oid, None)])
     found = levels(rig.client)
-    assert found["runners"] == doctor.WARNING
-    assert found["code"] == doctor.FAULT
+    assert found["runners"] == findings.WARNING
+    assert found["code"] == findings.FAULT
 
 
 def test_a_bus_out_of_reach_is_one_fault(rig: Rig, tmp_path: Path) -> None:
     (tmp_path / "bus.git").rename(tmp_path / "away.git")
     found = levels(rig.client)
-    assert found["bus"] == doctor.FAULT
+    assert found["bus"] == findings.FAULT
     assert "push" not in found
 
 
@@ -359,11 +359,11 @@ def test_a_bus_that_may_not_be_pushed_to(rig: Rig, tmp_path: Path) -> None:
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\necho read only >&2\nexit 1\n")
     hook.chmod(0o755)
-    assert levels(rig.client)["push"] == doctor.FAULT
+    assert levels(rig.client)["push"] == findings.FAULT
 
 
 def test_no_bus_named_is_a_fault_with_a_remedy(tmp_path: Path) -> None:
     client = Client.open(folder=make_project(tmp_path / "project"))
     found = doctor.examine(client)
-    assert doctor.as_json(found)["healthy"] is False
+    assert findings.as_json(found)["healthy"] is False
     assert any("--embedded" in finding.remedy for finding in found)

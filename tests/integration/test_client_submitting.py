@@ -12,8 +12,8 @@ import pytest
 from bridge import canonical, records
 from bridge.cli.main import main
 from bridge.client.api import NO_BUS, Client
-from bridge.client.clock import Clock
 from bridge.client.submission import key_digest
+from bridge.clock import Clock
 from bridge.errors import ManifestError, UsageError
 from bridge.records import Prediction
 from bridge.states import State

@@ -18,11 +18,12 @@ from bridge.bus.refs import JobRef
 from bridge.bus.remote import Outcome, Update
 from bridge.bus.retention import Retention
 from bridge.canonical import make_ulid
+from bridge.clock import Clock
 from bridge.errors import BusError, RefusedError, UsageError
 from bridge.records import CancelWish, Exit, PresetRef, Request, Resources
 from bridge.runner.attempt import Ended, Surroundings
 from bridge.runner.config import RunnerConfig
-from bridge.runner.daemon import Clock, Runner
+from bridge.runner.daemon import Runner
 from bridge.runner.trust import Trust
 from bridge.states import Event, State
 from presets.catalog import Catalog
@@ -164,8 +165,8 @@ class Machine:
         )
         config.state_dir.mkdir(parents=True, exist_ok=True)
         clock = Clock(
-            monotonic=lambda: self.now_s,
-            wall=lambda: self.now_s + self.skew_s + 1.7e9,
+            monotonic_s=lambda: self.now_s,
+            wall_s=lambda: self.now_s + self.skew_s + 1.7e9,
             pause=lambda seconds: None,
             chance=random.Random(self.name),
         )

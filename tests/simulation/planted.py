@@ -65,7 +65,7 @@ class WallClocks(Runner):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        watch = WallClockWatch(self.config.profile.heartbeat_s, self.bus, self._clock.wall)
+        watch = WallClockWatch(self.config.profile.heartbeat_s, self.bus, self._clock.wall_s)
         self._recovery._watch = watch
 
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from bridge.bus.profile import PROFILES
-from bridge.client.clock import Backoff, Clock
 from bridge.client.outcomes import exit_code_of
 from bridge.client.queueing import POLICY_REASONS, RunnerWatch
+from bridge.clock import Backoff, Clock
 from bridge.errors import ExitCode
 from bridge.git import RefTip
 from bridge.records import Decline, Facts, Heartbeat, Resources, Result

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """What a client takes from the world around it.
+    """What a client or a runner takes from the world around it.
 
     Attributes:
         wall_s: Unix time in seconds; for people and ids, nothing is decided by it.
         monotonic_s: seconds of a clock that never runs backwards; decides every timeout.
         pause: waits for seconds.
-        randomness: that many fresh random bytes.
+        randomness: that many fresh random bytes, for ids and nonces.
+        chance: for choices that spread load; nothing secret comes from it.
     """
 
     wall_s: Callable[[], float] = time.time
     monotonic_s: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
     randomness: Callable[[int], bytes] = secrets.token_bytes
+    chance: random.Random = field(default_factory=random.Random)
 
     def nonce(self) -> str:
         """A fresh nonce for a record: 32 hex digits."""
