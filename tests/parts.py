@@ -54,6 +54,8 @@ PARTS: dict[str, tuple[Callable[[], bool], str]] = {
         lambda: (_BROWSER / "node_modules" / "axe-core" / "axe.min.js").is_file(),
         "npm ci --prefix tests/browser --ignore-scripts",
     ),
+    "mcp": (_package("mcp"), "pip install 'kakeya-remote[mcp]'"),
+    "textual": (_package("textual"), "pip install 'kakeya-remote[watch]'"),
     "jinja2": (_package("jinja2"), "pip install 'kakeya-remote[reports]'"),
     "lint-imports": (_package("importlinter"), "pip install import-linter"),
     "torch": (_package("torch"), "pip install 'kakeya-remote[workloads]'"),
