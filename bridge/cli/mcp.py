@@ -68,8 +68,8 @@ async def _serve(shared: dict[str, Any]) -> None:
 def make_tools(shared: dict[str, Any], stopped: threading.Event) -> Tools:
     """The tools on the bus that the shared options name; their waits end once `stopped` is set."""
     from bridge.client.api import Client
-    from bridge.client.clock import Clock
     from bridge.client.tools import Tools
+    from bridge.clock import Clock
     from bridge.errors import BusError
 
     def pause(seconds: float) -> None:
