@@ -16,6 +16,9 @@ from typing import Any, TypeVar, cast
 
 from bridge import canonical, schema
 from bridge.errors import ManifestError, RefusedError
+from bridge.plans import Campaign, Membership, Move
+from bridge.plans import PresetRef as PresetRef
+from bridge.plans import Resources as Resources
 
 PROTOCOL = 1
 MAX_REQUEST_BYTES = 64 * 1024
@@ -37,24 +40,6 @@ class BusIdentity:
 
     id: str
     created_at: str
-
-
-@dataclass(frozen=True, slots=True)
-class PresetRef:
-    """An allowlisted workload, by name and by the digest of its definition."""
-
-    name: str
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """What a job needs: CPU slots, memory in MiB, GPUs, memory per GPU in MiB."""
-
-    cpus: int = 1
-    memory_mb: int = 512
-    gpus: int = 0
-    gpu_memory_mb: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +82,11 @@ class Request:
         baselines: records that the gates compare with, fixed before the run.
         retry_of: the ended job that this one tries again.
         amends: digest of the request that this one replaces, where a plan was changed.
+        campaign: the cell of a campaign that this is.
+        reuse: True where finished evidence of the same work may answer it.
+        replay_of: the ended job whose evidence this one is to reproduce.
+        runner: the one runner that may take it, or None.
+        avoid: a runner that must leave it to others, or None.
     """
 
     id: str
@@ -118,6 +108,11 @@ class Request:
     baselines: tuple[Baseline, ...] = ()
     retry_of: str | None = None
     amends: str | None = None
+    campaign: Membership | None = None
+    reuse: bool | None = None
+    replay_of: str | None = None
+    runner: str | None = None
+    avoid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +203,8 @@ class Result:
         claim: oid of the claim that it answers, None where there was none.
         verdict: overall verdict of the gates, where the job was judged.
         message: one line for a person; `problems` holds the errors by path.
+        work: digest of what ran (code, params, inputs, packages, hardware), where it may be reused.
+        reused_from: the job whose evidence answers this one.
     """
 
     state: str
@@ -223,6 +220,8 @@ class Result:
     evidence: str | None = None
     artifacts: tuple[ArtifactRef, ...] = ()
     problems: tuple[str, ...] = ()
+    work: str | None = None
+    reused_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,6 +345,8 @@ KINDS: dict[str, type[Any]] = {
     "cancel": CancelWish,
     "key": KeyNote,
     "entry": LedgerEntry,
+    "campaign": Campaign,
+    "move": Move,
 }
 _KIND_OF = {record: kind for kind, record in KINDS.items()}
 

@@ -88,6 +88,12 @@ class Refs:
         """`<root>/code/<commit>`: a code commit that `--push-code` sent."""
         return f"{self.root}/code/{oid}"
 
+    def campaign(self, campaign_id: str) -> str:
+        """`<root>/camp/<id>`."""
+        if not is_ulid(campaign_id):
+            raise UsageError(f"{campaign_id!r} is no campaign's id", where="id")
+        return f"{self.root}/camp/{campaign_id}"
+
     def archive(self, date: str) -> str:
         """`<root>/archive/<yyyy-mm-dd>`: the chains that were folded on that day."""
         if not _DATE.match(date):

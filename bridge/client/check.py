@@ -30,6 +30,7 @@ _CHUNK = 50
 _GRAMMAR: dict[str, Callable[[str], object]] = {
     "hb": is_name,
     "ctl": is_ulid,
+    "camp": is_ulid,
     "key": re.compile(r"[0-9a-f]{64}\Z").match,
     "art": re.compile(r"[0-9a-f]{64}\Z").match,
     "code": re.compile(r"[0-9a-f]{40}\Z").match,

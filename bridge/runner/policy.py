@@ -91,6 +91,9 @@ def decide(
 def _unsuited(
     request: Request, executor: str, config: RunnerConfig, executors: Sequence[str]
 ) -> Pass | None:
+    if request.runner not in (None, config.name) or request.avoid == config.name:
+        wanted = f"for {request.runner} alone" if request.runner else f"not for {request.avoid}"
+        return Pass("label", f"the request is {wanted}")
     lacking = [label for label in request.labels if label not in config.labels]
     if lacking:
         return Pass("label", f"this runner has no label {', '.join(lacking)}")

@@ -18,6 +18,7 @@ from bridge.bus.commits import compose_step, runner_identity
 from bridge.bus.refs import JobRef, Refs
 from bridge.errors import IntegrityError, KakeyaError, ManifestError
 from bridge.objects import GitObject, Identity, build_commit, objects_from_bytes, parse_tree
+from bridge.plans import Axis, Budget, Campaign, Decision, Edge, Launched, Membership, Move, Node
 from bridge.records import (
     ArtifactRef,
     BusIdentity,
@@ -183,6 +184,31 @@ exits = st.builds(
     reason=st.sampled_from(["exit", "signal", "timeout", "memory"]),
     detail=lines,
 )
+verdicts = st.sampled_from(["pass", "fail", "inconclusive", "missing", "error"])
+nodes = st.builds(
+    Node,
+    id=words,
+    preset=st.builds(PresetRef, name=words, digest=digests),
+    params=params,
+    label=words,
+    labels=st.lists(words, min_size=1, max_size=4, unique=True).map(tuple),
+    resources=resources,
+    axes=st.lists(
+        st.builds(
+            Axis,
+            param=st.sampled_from(["lr", "seed"]),
+            values=st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True).map(tuple),
+        ),
+        max_size=2,
+    ).map(tuple),
+    after=st.lists(
+        st.builds(Edge, node=words, gate=st.none() | words, opens=st.just(("pass", "fail"))),
+        max_size=2,
+    ).map(tuple),
+    priority=st.integers(0, 9),
+    max_attempts=st.integers(1, 10),
+    executor=st.none() | st.sampled_from(["local", "ssh"]),
+)
 RECORDS: dict[str, st.SearchStrategy[Any]] = {
     "bus": st.builds(BusIdentity, id=ulids, created_at=times),
     "request": st.builds(
@@ -205,6 +231,58 @@ RECORDS: dict[str, st.SearchStrategy[Any]] = {
         predictions=st.lists(predictions, max_size=2).map(tuple),
         retry_of=st.none() | ulids,
         amends=st.none() | digests,
+        campaign=st.none()
+        | st.builds(Membership, id=ulids, plan=digests, node=words, cell=lines.filter(bool)),
+        reuse=st.none() | st.booleans(),
+        replay_of=st.none() | ulids,
+        runner=st.none() | words,
+        avoid=st.none() | words,
+    ),
+    "campaign": st.builds(
+        Campaign,
+        id=ulids,
+        bus=ulids,
+        name=words,
+        code=oids,
+        nodes=st.lists(nodes, min_size=1, max_size=3).map(tuple),
+        requested_by=lines.filter(bool),
+        requested_at=times,
+        nonce=nonces,
+        budget=st.builds(
+            Budget,
+            jobs=st.none() | st.integers(1, 1000),
+            hours=st.none() | st.floats(0.125, 100.0),
+        ),
+        parallel=st.integers(1, 500),
+        fresh=st.booleans(),
+        description=lines,
+        amends=st.none() | digests,
+        reason=lines,
+    ),
+    "move": st.builds(
+        Move,
+        campaign=digests,
+        event=st.sampled_from(["launch", "decide", "pause", "resume", "amend", "done"]),
+        by=lines.filter(bool),
+        nonce=nonces,
+        reason=lines,
+        cells=st.lists(
+            st.builds(Launched, node=words, cell=lines.filter(bool), job=ulids), max_size=3
+        ).map(tuple),
+        decision=st.none()
+        | st.builds(
+            Decision,
+            node=words,
+            verdict=verdicts,
+            evidence=digests,
+            gates=st.dictionaries(words, verdicts, max_size=3),
+            ran=st.integers(0, 100),
+            planned=st.integers(0, 100),
+            hours=st.floats(0, 100),
+        ),
+        verdict=st.none() | verdicts,
+        evidence=st.none() | digests,
+        changes=st.lists(lines, max_size=3).map(tuple),
     ),
     "claim": st.builds(
         Claim,

@@ -108,6 +108,16 @@ def test_what_is_left_to_others(
     assert decision.reason == reason
 
 
+def test_a_request_for_one_runner_is_left_to_it(tmp_path: Path) -> None:
+    config = make_config(tmp_path)
+    for changes in ({"runner": "r"}, {"avoid": "another"}):
+        assert isinstance(ask(config, make_chain(**changes)), Take)
+    for changes in ({"runner": "another"}, {"avoid": "r"}):
+        decision = ask(config, make_chain(**changes))
+        assert isinstance(decision, Pass)
+        assert (decision.reason, "alone" in decision.detail) == ("label", "runner" in changes)
+
+
 def test_unmerged_code(tmp_path: Path) -> None:
     chain = make_chain()
     assert isinstance(ask(make_config(tmp_path), chain, merged=False), Pass)
