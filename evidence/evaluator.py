@@ -9,7 +9,15 @@ from importlib.resources.abc import Traversable
 from bridge import canonical
 
 VERSION = "1"
-LEAF = ("errors.py", "canonical.py", "schema.py", "objects.py", "plans.py", "records.py", "states.py")
+LEAF = (
+    "errors.py",
+    "canonical.py",
+    "schema.py",
+    "objects.py",
+    "plans.py",
+    "records.py",
+    "states.py",
+)
 _SUFFIXES = (".py", ".json", ".j2", ".css")
 
 
