@@ -2,7 +2,9 @@
 
 Wall clocks are never compared. Time counts only between two successful polls that lie at most one
 heartbeat apart: a watcher that slept, or that could not reach the bus, has seen nothing and may
-not call the other silent (the same outage may have kept the other from beating).
+not call the other silent (the same outage may have kept the other from beating). A watcher that
+beats itself can prove how fresh a poll is, by its own beat in it; then a longer gap counts as one
+heartbeat, so that a watcher that is slow, and not blind, still sees a dead runner.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ class SilenceWatch:
     """Counts, for each key, the seconds in which nothing that is watched has changed.
 
     Args:
-        gap_s: two polls further apart than this count nothing; the heartbeat of what is watched.
+        gap_s: the most that can count between two polls; the heartbeat of what is watched.
     """
 
     def __init__(self, gap_s: float) -> None:
@@ -35,7 +37,12 @@ class SilenceWatch:
         self._sights: dict[str, _Sight] = {}
 
     def observe(
-        self, now_s: float, key: str, *marks: str | None, gap_s: float | None = None
+        self,
+        now_s: float,
+        key: str,
+        *marks: str | None,
+        gap_s: float | None = None,
+        fresh_s: float | None = None,
     ) -> float:
         """Note one successful poll; returns for how many seconds `key` has been silent.
 
@@ -45,14 +52,21 @@ class SilenceWatch:
             marks: every sign of life of it (the heartbeat's oid, the job's tip), None for absent;
                 any change of any of them begins the count again.
             gap_s: the heartbeat of this one, where it differs from the watch's.
+            fresh_s: the poll shows the bus as it was then or later, which is proven; None where
+                nothing proves it, and a gap longer than a heartbeat counts nothing.
         """
         last = self._sights.get(key)
-        silent_s = 0.0
-        if last is not None and last.marks == marks:
-            step_s = now_s - last.at_s
-            limit_s = self.gap_s if gap_s is None else gap_s
-            silent_s = last.silent_s + (step_s if 0 <= step_s <= limit_s else 0.0)
-        self._sights[key] = _Sight(marks, now_s, silent_s)
+        if last is None or last.marks != marks:
+            self._sights[key] = _Sight(marks, now_s, 0.0)
+            return 0.0
+        limit_s = self.gap_s if gap_s is None else gap_s
+        if fresh_s is not None:
+            step_s = min(fresh_s - last.at_s, limit_s)
+        else:
+            step_s = now_s - last.at_s if now_s - last.at_s <= limit_s else 0.0
+        silent_s = last.silent_s + max(step_s, 0.0)
+        at_s = now_s if fresh_s is None else max(last.at_s, fresh_s)
+        self._sights[key] = _Sight(marks, at_s, silent_s)
         return silent_s
 
     def keep(self, keys: Collection[str]) -> None:

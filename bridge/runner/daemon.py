@@ -120,7 +120,9 @@ class Runner:
         now_s = self._clock.monotonic_s()
         snapshot = self.bus.poll()
         self._queue.update(snapshot, now_s)
-        self._recovery.look(self._batch, snapshot, self._held, now_s)
+        self._recovery.look(
+            self._batch, snapshot, self._held, now_s, fresh_s=self._heart.fresh_s(snapshot)
+        )
         self._add_beat(now_s)
         self._batch.flush()
         self._say(
@@ -199,7 +201,13 @@ class Runner:
         self._held.heed_wishes(snapshot)
         if not self.draining:
             self._claim(snapshot, now_s)
-        self._recovery.look(self._batch, snapshot, self._held, now_s)
+        self._recovery.look(
+            self._batch,
+            snapshot,
+            self._held,
+            self._clock.monotonic_s(),
+            fresh_s=self._heart.fresh_s(snapshot),
+        )
         profile = self.config.profile
         slower_s = min(self._poll_every_s * 1.5, profile.poll_max_s)
         self._poll_every_s = profile.poll_min_s if moved else slower_s
@@ -258,7 +266,9 @@ class Runner:
         beat = self._heart.compose(self._facts(), claims, self._queue.declines())
         self._batch.add(
             beat,
-            lambda outcome: self._heart.settle(beat, outcome, self._clock.monotonic_s(), claims),
+            lambda outcome: self._heart.settle(
+                beat, outcome, self._clock.monotonic_s(), claims, composed_s=now_s
+            ),
         )
 
     def _facts(self) -> Facts:

@@ -9,6 +9,7 @@ from pathlib import Path
 from bridge.bus.commits import compose_note, runner_identity
 from bridge.bus.interface import Bus
 from bridge.bus.remote import Outcome, Update
+from bridge.bus.view import Snapshot
 from bridge.errors import KakeyaError, RefusedError
 from bridge.objects import Prepared
 from bridge.records import Decline, Facts, Heartbeat, Held
@@ -33,6 +34,7 @@ class Heart:
         self._sequence = 0
         self._tip: str | None = None
         self._at_s = float("-inf")
+        self._composed_s = float("-inf")
         self._listed: frozenset[str] = frozenset()
 
     def take_over(self, pause: Callable[[float], None]) -> None:
@@ -55,6 +57,17 @@ class Heart:
         """Whether it is time to beat: the interval is over, or the held claims changed."""
         changed = frozenset(claims.values()) != self._listed
         return changed or now_s - self._at_s >= self._config.profile.heartbeat_s
+
+    def fresh_s(self, snapshot: Snapshot) -> float:
+        """Monotonic seconds: the snapshot shows the bus as it was then, or later.
+
+        Read your own writes: a poll that shows this runner's last beat was answered after that
+        beat had been made; one that does not may show the bus of any time.
+        """
+        shown = snapshot.heartbeats.get(self.ref)
+        if shown is None or shown.oid != self._tip:
+            return float("-inf")
+        return self._composed_s
 
     def compose(
         self, facts: Facts, claims: Mapping[str, str], declines: tuple[Decline, ...]
@@ -81,9 +94,15 @@ class Heart:
         return Update(self.ref, self._tip, commit)
 
     def settle(
-        self, update: Update, outcome: Outcome, now_s: float, claims: Mapping[str, str]
+        self,
+        update: Update,
+        outcome: Outcome,
+        now_s: float,
+        claims: Mapping[str, str],
+        *,
+        composed_s: float,
     ) -> None:
-        """Take note of what became of a beat.
+        """Take note of what became of a beat that was composed at `composed_s`.
 
         Raises:
             RefusedError: another session moved the ref: this one has lost its name.
@@ -91,7 +110,7 @@ class Heart:
         commit: Prepared | None = update.new
         assert commit is not None
         if outcome is Outcome.WON:
-            self._tip, self._at_s = commit.oid, now_s
+            self._tip, self._at_s, self._composed_s = commit.oid, now_s, composed_s
             self._listed = frozenset(claims.values())
         elif outcome is Outcome.LOST:
             tip = self._bus.peek(self.ref)

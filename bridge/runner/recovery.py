@@ -57,7 +57,9 @@ class Recovery:
             self._say(f"delivered {letter.name} of the session before: {outcome.value}")
             outbox.drop(letter.name)
 
-    def look(self, batch: Batch, snapshot: Snapshot, held: HeldJobs, now_s: float) -> None:
+    def look(
+        self, batch: Batch, snapshot: Snapshot, held: HeldJobs, now_s: float, *, fresh_s: float
+    ) -> None:
         """Go on with own claims of an earlier session; count the silence of other runners.
 
         Args:
@@ -65,6 +67,7 @@ class Recovery:
             snapshot: a poll that was just made.
             held: the jobs of this session.
             now_s: this process's monotonic clock.
+            fresh_s: see `Heart.fresh_s`.
         """
         if now_s - self._looked_at_s < self._config.profile.heartbeat_s / 2:
             return
@@ -79,7 +82,12 @@ class Recovery:
                 continue
             claims.append(chain.claim_oid)
             silent_s = self._watch.observe(
-                now_s, chain.claim_oid, hold.mark, chain.tip, gap_s=hold.heartbeat_s
+                now_s,
+                chain.claim_oid,
+                hold.mark,
+                chain.tip,
+                gap_s=hold.heartbeat_s,
+                fresh_s=fresh_s,
             )
             if silent_s >= hold.lease_s:
                 wished = self._bus.refs.wish(chain.job.id) in snapshot.wishes

@@ -52,9 +52,14 @@ class WallClockWatch(SilenceWatch):
         self._bus, self._wall = bus, wall
 
     def observe(
-        self, now_s: float, key: str, *marks: str | None, gap_s: float | None = None
+        self,
+        now_s: float,
+        key: str,
+        *marks: str | None,
+        gap_s: float | None = None,
+        fresh_s: float | None = None,
     ) -> float:
-        del now_s, key, gap_s
+        del now_s, key, gap_s, fresh_s
         item = self._bus._world.objects.get(marks[0])
         match = _DATE.search(item.data) if item else None
         return float(self._wall()) - float(match[1]) if match else 0.0

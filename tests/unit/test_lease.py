@@ -65,6 +65,29 @@ def test_a_gap_longer_than_a_heartbeat_counts_nothing_but_keeps_the_count() -> N
     assert watch.observe(3600.5, "claim", "beat") == 1.5
 
 
+def test_a_slow_watcher_that_proves_freshness_counts_one_heartbeat_for_each_poll() -> None:
+    watch = SilenceWatch(1.0)
+    seen = [
+        watch.observe(now_s, "claim", "beat", fresh_s=now_s - 3.0) for now_s in (10.0, 20.0, 30.0)
+    ]
+    assert seen == [0.0, 1.0, 2.0]
+
+
+def test_polls_that_prove_nothing_new_count_nothing() -> None:
+    watch = SilenceWatch(1.0)
+    for now_s in (10.0, 10.5, 11.0):
+        assert watch.observe(now_s, "claim", "beat", fresh_s=10.0) == 0.0
+    assert watch.observe(11.5, "claim", "beat", fresh_s=float("-inf")) == 0.0
+    assert watch.observe(12.0, "claim", "beat", fresh_s=10.5) == 0.5
+
+
+def test_what_changed_before_the_first_sight_is_not_counted() -> None:
+    watch = SilenceWatch(5.0)
+    watch.observe(10.0, "claim", "beat", fresh_s=6.0)
+    assert watch.observe(12.0, "claim", "beat", fresh_s=9.0) == 0.0
+    assert watch.observe(14.0, "claim", "beat", fresh_s=13.0) == 3.0
+
+
 def test_a_clock_that_runs_backwards_counts_nothing() -> None:
     watch = SilenceWatch(1.0)
     watch.observe(5.0, "claim", "beat")
