@@ -1,4 +1,7 @@
-"""`python -m evidence judge`: what a runner starts, from its trusted commit, to judge a job."""
+"""`python -m evidence`: `judge` is what a runner starts, from its trusted commit, to judge a job.
+
+`recheck` is the job of the preset `evidence-check`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 
 from bridge.errors import KakeyaError, UsageError
 from evidence.judge import JudgeInput, judge
+from evidence.recheck import recheck
 
 
 def main(argv: Sequence[str]) -> int:
@@ -25,8 +29,12 @@ def main(argv: Sequence[str]) -> int:
         command.add_argument(f"--{name}", type=Path, required=True)
     command.add_argument("--artifacts", type=Path)
     command.add_argument("--base", action="append", default=[], metavar="NAME=FILE")
+    again = commands.add_parser("recheck", help="verify promoted records again, as a job")
+    again.add_argument("--job", type=Path, required=True)
     given = parser.parse_args(argv)
     try:
+        if given.command == "recheck":
+            return _recheck(given.job)
         bases = dict(_split(item) for item in given.base)
         written = judge(
             JudgeInput(given.facts, given.samples, given.spec, given.out, given.artifacts, bases)
@@ -43,6 +51,13 @@ def main(argv: Sequence[str]) -> int:
         "notes": list(written.notes),
     }
     sys.stdout.write(json.dumps(answer) + "\n")
+    return 0
+
+
+def _recheck(job: Path) -> int:
+    for one in recheck(job, Path(__file__).resolve().parents[1]):
+        sys.stdout.write(f"{one.folder}: {one.word}\n")
+        sys.stdout.writelines(f"  {problem}\n" for problem in one.problems)
     return 0
 
 

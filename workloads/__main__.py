@@ -25,6 +25,7 @@ WORKLOADS = {
     "niah": "workloads.niah",
     "noop": "workloads.noop",
     "probe": "workloads.probe",
+    "pytest-path": "workloads.pytest_path",
     "restoration": "workloads.restoration",
     "routing": "workloads.routing",
 }
