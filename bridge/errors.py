@@ -88,6 +88,12 @@ class IntegrityError(KakeyaError):
     code = "integrity"
 
 
+class TooLargeError(IntegrityError):
+    """What somebody pushed is larger than this program takes."""
+
+    code = "too-large"
+
+
 class BusError(KakeyaError):
     """The git remote could not be reached, or answered in a way that cannot be used."""
 

@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 _MAX_PACK_FILES = 400
 """Files of packs, three or four to a pack, that a clone may have before it is made again."""
+_MAX_PACK_BYTES = 2**30
 
 
 class Cache:
@@ -93,13 +94,13 @@ class Cache:
                 return action()
 
     def _tidy(self) -> None:
-        """Wipe the clones that have come to too many packs: every fetch of something adds one."""
+        """Wipe the clones with too many packs, or too much in them: each fetch adds one."""
         for git in tuple(self._clones.values()):
             try:
-                packs = sum(1 for entry in os.scandir(git.path / "objects" / "pack"))
+                sizes = [item.stat().st_size for item in os.scandir(git.path / "objects" / "pack")]
             except OSError:
                 continue  # it is gone, and will be made again
-            if packs > _MAX_PACK_FILES:
+            if len(sizes) > _MAX_PACK_FILES or sum(sizes) > _MAX_PACK_BYTES:
                 self.wipe(git.path)
 
     def wipe(self, clone: Path) -> None:

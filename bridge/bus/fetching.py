@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from bridge.bus.cache import Cache
 from bridge.bus.chain import subject_event
 from bridge.bus.refs import Refs
-from bridge.errors import CacheError
+from bridge.errors import BusError, CacheError, TooLargeError
 from bridge.git import Git, RefTip
 from bridge.states import Event
 
 SMALL_BLOBS = "blob:limit=300k"  # every record and log chunk fits; hostile bulk does not
 _COMMITS = "tree:0"
+MAX_JOB_BYTES = 256 * 2**20
+"""The pack of one job's branch: logs of ten attempts (8 MiB each) and the largest result."""
+MAX_POLL_BYTES = 512 * 2**20
 _REMEMBERED = 64  # chains that are fetched again when the cache was lost
 _MAX_NAMED = 32  # tips that the remote is told of in one fetch
 
@@ -38,10 +41,21 @@ class Fetcher:
         url: address of the git remote.
         refs: names under the bus's root.
         cache: where the clones are.
+        max_job_bytes: largest pack that one fetch of jobs may bring.
+        max_poll_bytes: largest pack of commits that one poll may bring.
     """
 
-    def __init__(self, url: str, refs: Refs, cache: Cache) -> None:
+    def __init__(
+        self,
+        url: str,
+        refs: Refs,
+        cache: Cache,
+        *,
+        max_job_bytes: int = MAX_JOB_BYTES,
+        max_poll_bytes: int = MAX_POLL_BYTES,
+    ) -> None:
         self._url, self._refs, self._cache = url, refs, cache
+        self._max_bytes, self._max_poll_bytes = max_job_bytes, max_poll_bytes
         self._fetched: dict[str, _Fetched] = {}
         self._logged: dict[str, str] = {}
 
@@ -56,13 +70,21 @@ class Fetcher:
         root, tips = self._refs.root, self._cache.tips
         refspecs = [f"+{root}/{item}:refs/tips/{item}" for item in patterns]
         logged = [oid for oid in self._logged.values() if tips.has(oid)]
-        tips.fetch(
-            self._url,
-            refspecs,
-            object_filter=_COMMITS,
-            prune=True,
-            known=logged[-_MAX_NAMED:],
-        )
+        try:
+            tips.fetch(
+                self._url,
+                refspecs,
+                object_filter=_COMMITS,
+                prune=True,
+                known=logged[-_MAX_NAMED:],
+                max_bytes=self._max_poll_bytes,
+            )
+        except TooLargeError as error:  # the bus as a whole, not one job: nobody can be served
+            raise BusError(
+                f"its refs cannot be polled: {error.message}",
+                where=self._url,
+                remedy="find the ref with the huge commits on the server and delete it",
+            ) from error
         return {rest: self._tips_below(tips, rest) for rest in prefixes}
 
     def fetch(self, ref: str, object_filter: str | None = SMALL_BLOBS) -> str:
@@ -74,12 +96,20 @@ class Fetcher:
 
         Raises:
             BusError: it is gone, or the remote does not answer.
+            TooLargeError: more than `max_job_bytes` come with it.
         """
         jobs, local = self._cache.jobs, self._local(ref)
         whole = object_filter is None
         known = [] if whole else self._known(jobs, [ref])
         refspec = f"+{ref}:{local}"
-        jobs.fetch(self._url, [refspec], object_filter=object_filter, again=whole, known=known)
+        jobs.fetch(
+            self._url,
+            [refspec],
+            object_filter=object_filter,
+            again=whole,
+            known=known,
+            max_bytes=self._max_bytes,
+        )
         tip = jobs.tip_of(local)
         if tip is None:
             raise CacheError("a ref that was fetched is not here", where=str(jobs.path))
@@ -91,11 +121,18 @@ class Fetcher:
 
         Raises:
             BusError: one of them is gone, or the remote does not answer.
+            TooLargeError: more than `max_job_bytes` come with all of them.
         """
         jobs = self._cache.jobs
         refspecs = [f"+{ref}:{self._local(ref)}" for ref in refs]
         known = self._known(jobs, refs)
-        jobs.fetch(self._url, refspecs, object_filter=SMALL_BLOBS, known=known)
+        jobs.fetch(
+            self._url,
+            refspecs,
+            object_filter=SMALL_BLOBS,
+            known=known,
+            max_bytes=self._max_bytes,
+        )
         here = jobs.list_refs("refs/chain/")
         tips = {ref: here[self._local(ref)].oid for ref in refs if self._local(ref) in here}
         for ref, tip in tips.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bridge.bus.commits import compose_note, requester_identity
 from bridge.bus.endings import Signer
-from bridge.bus.fetching import SMALL_BLOBS
+from bridge.bus.fetching import MAX_JOB_BYTES, MAX_POLL_BYTES, SMALL_BLOBS
 from bridge.bus.folding import Folder, Leftovers
 from bridge.bus.profile import Profile
 from bridge.bus.refs import Refs
@@ -24,6 +24,7 @@ __all__ = ["SMALL_BLOBS", "GitBus", "Outcome", "Snapshot", "Update"]
 
 _RETRIES = 4
 _RETRY_PAUSE_S = 0.05
+_MAX_CODE_BYTES = 2**30
 
 
 class Outcome(StrEnum):
@@ -52,6 +53,7 @@ class GitBus(BusView):
         refs: names under the bus's root.
         profile: its clocks.
         pause: how to wait between retries, in seconds.
+        max_job_bytes, max_poll_bytes: see `BusView`.
     """
 
     def __init__(
@@ -62,8 +64,11 @@ class GitBus(BusView):
         refs: Refs,
         profile: Profile,
         pause: Callable[[float], None] = time.sleep,
+        max_job_bytes: int = MAX_JOB_BYTES,
+        max_poll_bytes: int = MAX_POLL_BYTES,
     ) -> None:
-        super().__init__(url, cache, refs=refs, profile=profile)
+        bounds = {"max_job_bytes": max_job_bytes, "max_poll_bytes": max_poll_bytes}
+        super().__init__(url, cache, refs=refs, profile=profile, **bounds)
         self._pause = pause
 
     def create_identity(self, identity: BusIdentity, when_s: int) -> BusIdentity:
@@ -124,11 +129,12 @@ class GitBus(BusView):
     def _fetch_commit(self, git: Git, commit: str) -> None:
         name = f"refs/code/{commit}"
         try:
-            git.fetch(self.url, [f"+{self.refs.code(commit)}:{name}"], depth=1)
+            own = f"+{self.refs.code(commit)}:{name}"
+            git.fetch(self.url, [own], depth=1, max_bytes=_MAX_CODE_BYTES)
         except CacheError:
             raise
         except BusError:
-            git.fetch(self.url, [f"+{commit}:{name}"], depth=1)
+            git.fetch(self.url, [f"+{commit}:{name}"], depth=1, max_bytes=_MAX_CODE_BYTES)
 
     def swap(self, updates: Sequence[Update], *, atomic: bool = False) -> tuple[Outcome, ...]:
         """Push every update under a lease on its old value; one outcome each, in order.

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from bridge.bus.fetching import MAX_JOB_BYTES
 from bridge.bus.ledger import is_not_there
 from bridge.bus.remote import GitBus
 from bridge.errors import BusError, KakeyaError
@@ -96,7 +97,7 @@ class RequesterBus(GitBus):
         if not missing:
             return
         try:
-            jobs.fetch(self.url, missing)
+            jobs.fetch(self.url, missing, max_bytes=MAX_JOB_BYTES)
         except BusError as error:
             if not is_not_there(error):
                 raise

@@ -11,12 +11,12 @@ from pathlib import Path
 from bridge import records
 from bridge.bus.cache import Cache
 from bridge.bus.chain import Chain, continue_chain
-from bridge.bus.fetching import SMALL_BLOBS, Fetcher
+from bridge.bus.fetching import MAX_JOB_BYTES, MAX_POLL_BYTES, SMALL_BLOBS, Fetcher
 from bridge.bus.history import History
 from bridge.bus.ledger import Ledger
 from bridge.bus.profile import Profile
 from bridge.bus.refs import JobRef, Refs
-from bridge.errors import BusError, IntegrityError, UsageError
+from bridge.errors import BusError, IntegrityError, TooLargeError, UsageError
 from bridge.git import RefTip, check_url
 from bridge.objects import parse_commit
 from bridge.records import BusIdentity, CancelWish, Heartbeat
@@ -42,16 +42,29 @@ class BusView:
         cache: folder of its own for a few bare clones; it may be deleted at will.
         refs: names under the bus's root.
         profile: its clocks.
+        max_job_bytes: largest pack that one fetch of jobs may bring.
+        max_poll_bytes: largest pack of commits that one poll may bring.
     """
 
-    def __init__(self, url: str, cache: Path, *, refs: Refs, profile: Profile) -> None:
+    def __init__(
+        self,
+        url: str,
+        cache: Path,
+        *,
+        refs: Refs,
+        profile: Profile,
+        max_job_bytes: int = MAX_JOB_BYTES,
+        max_poll_bytes: int = MAX_POLL_BYTES,
+    ) -> None:
         self.url = check_url(url)
         self.refs = refs
         self.profile = profile
         self.cache = cache
         self._cache = Cache(cache, timeout_s=profile.network_timeout_s)
         self._identity: BusIdentity | None = None
-        self._fetcher = Fetcher(url, refs, self._cache)
+        self._fetcher = Fetcher(
+            url, refs, self._cache, max_job_bytes=max_job_bytes, max_poll_bytes=max_poll_bytes
+        )
         self._history = History(self._cache)
         self.ledger = Ledger(self.url, refs, self._cache, self._history)
         self._chains: dict[str, Chain] = {}
@@ -141,7 +154,7 @@ class BusView:
         bus_id = self.identity().id
         try:
             return self._cache.work(lambda: self._fetch_all(refs, bus_id))
-        except BusError:  # one that is gone meanwhile fails them all
+        except (BusError, TooLargeError):  # one that is gone, or huge, fails them all
             return [chain for ref in refs for chain in self._try_load(ref)]
 
     def _fetch_all(self, refs: Sequence[str], bus_id: str) -> list[Chain]:

@@ -26,6 +26,7 @@ _NETWORK = (
     "unable to connect to",
 )
 _REFUSED_OBJECT = ("fsck error in packed object", "invalid index-pack output")
+_TOO_LARGE = ("file too large", "died of signal 25")  # EFBIG, or SIGXFSZ on Linux and macOS
 _REFUSALS = ("denied", "declined", "prohibited", "deny ", "error: 403", "authentication failed")
 _CREDENTIALS = ("could not read username", "authentication failed", "denied", "error: 403")
 _NOT_THERE = (
@@ -107,6 +108,12 @@ def is_network(stderr: str) -> bool:
 def is_refused_object(stderr: str) -> bool:
     """Whether the remote sent something that is no well-formed git object."""
     return any(phrase in stderr for phrase in _REFUSED_OBJECT)
+
+
+def is_too_large(stderr: str) -> bool:
+    """Whether git was stopped since what came is larger than it may write."""
+    text = stderr.lower()
+    return any(phrase in text for phrase in _TOO_LARGE)
 
 
 def is_full_disk(stderr: str) -> bool:

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bridge.errors import BusError, IntegrityError, KakeyaError, UsageError
+from bridge.canonical import printable
+from bridge.errors import BusError, IntegrityError, KakeyaError, TooLargeError, UsageError
 from bridge.git.answers import (
     PushReply,
     explain,
@@ -19,6 +20,7 @@ from bridge.git.answers import (
     is_full_disk,
     is_network,
     is_refused_object,
+    is_too_large,
     parse_push,
     remedy,
 )
@@ -105,6 +107,7 @@ class Git(Repository):
         prune: bool = False,
         again: bool = False,
         known: Sequence[str] = (),
+        max_bytes: int | None = None,
     ) -> None:
         """Fetch `refspecs` from `url`.
 
@@ -116,11 +119,13 @@ class Git(Repository):
             prune: forget what the patterns match here and not there.
             again: bring every object, as if none were here: a filter may have left some out.
             known: commits that the remote is told of, so that it need not send what they hold.
+            max_bytes: what the pack that comes may have; for caches alone.
 
         Raises:
             BusError: the remote did not answer, refused, or lacks an exact ref that was named.
             CacheError: this repository is a cache, and damaged.
             IntegrityError: what the remote sent is no well-formed git object.
+            TooLargeError: it sent more than `max_bytes`.
         """
         arguments = ["--quiet", "--no-tags", "--force", "--no-write-fetch-head", "--no-auto-gc"]
         arguments += ["--no-recurse-submodules"]
@@ -131,7 +136,15 @@ class Git(Repository):
         arguments += [f"--negotiation-tip={oid}" for oid in known]
         negotiation = {"fetch.negotiationAlgorithm": "consecutive" if known else "noop"}
         with self._address(url, negotiation) as remote:
-            status, _, err = self._talk("fetch", *arguments, remote, *refspecs)
+            status, _, err = self._talk("fetch", *arguments, remote, *refspecs, max_bytes=max_bytes)
+        if status and max_bytes is not None and is_too_large(err):
+            self._drop_partial_packs()
+            names = ", ".join(refspec.partition(":")[0].lstrip("+") for refspec in refspecs)
+            raise TooLargeError(
+                f"more than {max_bytes / 2**20:.0f} MiB would come; nothing of it was taken",
+                where=printable(names, 400),
+                remedy="look at who pushed it; kakeya_remote bus check names what is wrong",
+            )
         if status and not (depth and is_empty_match(status, err)):
             raise self._failure(url, err)
 
@@ -163,8 +176,14 @@ class Git(Repository):
         rows = (row.split("\t", 1) for row in out.split("\n") if "\t" in row)
         return {ref: oid for oid, ref in rows}
 
-    def _talk(self, verb: str, *arguments: str) -> tuple[int, str, str]:
-        return self._call(verb, *arguments, timeout_s=self.timeout_s)
+    def _talk(
+        self, verb: str, *arguments: str, max_bytes: int | None = None
+    ) -> tuple[int, str, str]:
+        return self._call(verb, *arguments, timeout_s=self.timeout_s, max_file_bytes=max_bytes)
+
+    def _drop_partial_packs(self) -> None:
+        for path in (self.path / "objects" / "pack").glob("tmp_*"):
+            path.unlink(missing_ok=True)
 
     def _failure(self, url: str, stderr: str) -> KakeyaError:
         if is_refused_object(stderr):

@@ -17,6 +17,8 @@ from bridge.objects import GitObject, is_plain_path
 
 _LOCAL_TIMEOUT_S = 60.0
 _MAX_SUBJECT = 300
+_BOUNDED = 'ulimit -f "$1"; shift; exec "$@"'  # a constant: everything else is an argument
+_BLOCK_BYTES = 512  # what a POSIX shell counts in
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,10 +259,19 @@ class Repository:
         )
 
     def _call(
-        self, verb: str, *arguments: str, timeout_s: float = _LOCAL_TIMEOUT_S
+        self,
+        verb: str,
+        *arguments: str,
+        timeout_s: float = _LOCAL_TIMEOUT_S,
+        max_file_bytes: int | None = None,
     ) -> tuple[int, str, str]:
+        """Run git; `max_file_bytes` is the largest file that it may write, held by the kernel."""
+        command = [self._repo.git.GIT_PYTHON_GIT_EXECUTABLE, verb, *arguments]
+        if max_file_bytes is not None:
+            blocks = max(1, max_file_bytes // _BLOCK_BYTES)
+            command = ["/bin/sh", "-c", _BOUNDED, "sh", str(blocks), *command]
         status, out, err = self._repo.git.execute(
-            [self._repo.git.GIT_PYTHON_GIT_EXECUTABLE, verb, *arguments],
+            command,
             with_extended_output=True,
             with_exceptions=False,
             strip_newline_in_stdout=False,
