@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 Options = Mapping[str, str]
 
 
+def _actions(options: Options) -> Executor:
+    from executors.actions import ActionsExecutor
+
+    return ActionsExecutor(**options)
+
+
 def _local(options: Options) -> Executor:
     from executors.local import LocalExecutor
 
@@ -38,6 +44,7 @@ def _ssh(options: Options) -> Executor:
 
 
 EXECUTORS: Mapping[str, Callable[[Options], Executor]] = {
+    "actions": _actions,
     "local": _local,
     "pueue": _pueue,
     "slurm": _slurm,

@@ -73,6 +73,7 @@ class Job:
         run_as: OS user to run it as, None for the runner's own.
         writable: folders beside `out/` that the job may write, such as its checkpoints.
         labels: labels of the request, for systems that can show them.
+        secrets: names in `env` whose values no log may show.
         after: jobs that must have ended first, for systems that can wait for them.
     """
 
@@ -86,6 +87,7 @@ class Job:
     run_as: str | None = None
     writable: tuple[Path, ...] = ()
     labels: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
     after: tuple[Handle, ...] = ()
 
 

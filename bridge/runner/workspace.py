@@ -110,6 +110,7 @@ def prepare_workspace(
         run_as=config.run_as,
         writable=(_checkpoint_folder(config.state_dir, request.id),),
         labels=request.labels,
+        secrets=tuple(name for name in preset.secrets if name in env),
     )
     return Workspace(folder, job, inputs, tree, _find_lfs_pointers(folder / CODE))
 

@@ -159,6 +159,17 @@ def local() -> Iterator[Rig]:
 
 
 @contextlib.contextmanager
+def actions() -> Iterator[Rig]:
+    """This machine, and a step's log, summary and outputs in files.
+
+    `test_executor_actions.py` runs rows in a real step, and there it is that step that is told.
+    """
+    with job_root() as root:
+        names = {name: str(root / f"step-{name}") for name in ("log", "summary", "output")}
+        yield Rig("actions", root, {} if os.environ.get("TEST_IN_STEP") else names)
+
+
+@contextlib.contextmanager
 def pueue() -> Iterator[Rig]:
     """A pueue daemon of its own."""
     with job_root() as root, pueued.configured() as config, pueued.running(config):
@@ -180,6 +191,7 @@ def ssh() -> Iterator[Rig]:
 
 
 RIGS: Mapping[str, tuple[Callable[[], contextlib.AbstractContextManager[Rig]], tuple[str, ...]]] = {
+    "actions": (actions, ()),
     "local": (local, ()),
     "pueue": (pueue, ("pueue", "pueued")),
     "slurm": (slurm, ("slurmctld", "slurmd", "sbatch", "munged", "root")),
