@@ -64,6 +64,7 @@ class Queue:
         self._now_s: float | None = None
         self._declined: dict[str, Decline] = {}
         self._unreadable: dict[str, str] = {}
+        self._decisions: dict[str, tuple[str, Decision]] = {}
         self._merged: dict[str, bool] = {}
         self._signers: dict[str, str] = {}
         self._counter = 0
@@ -91,6 +92,7 @@ class Queue:
             self._chains,
             self._declined,
             self._unreadable,
+            self._decisions,
         ):
             for ref in [ref for ref in known if ref not in tips]:
                 del known[ref]
@@ -200,6 +202,14 @@ class Queue:
         return fits(wanted, self.free(used))
 
     def _decide(self, bus: Bus, chain: Chain) -> Decision:
+        """What is done with a job; asked anew only where the answer can change in a session."""
+        tip, decision = self._decisions.get(chain.ref, (None, None))
+        if decision is None or tip != chain.tip or _may_change(decision):
+            decision = self._decide_anew(bus, chain)
+            self._decisions[chain.ref] = (chain.tip, decision)
+        return decision
+
+    def _decide_anew(self, bus: Bus, chain: Chain) -> Decision:
         return decide(
             chain,
             self._config,
@@ -222,7 +232,7 @@ class Queue:
         return self._signers[chain.tip]
 
     def _is_merged(self, commit: str) -> bool:
-        if not self._merged.get(commit):  # what is not merged today may be pulled tomorrow
+        if not self._merged.get(commit):
             self._merged[commit] = is_merged(self._config.trusted, commit, self._trust.commit)
         return self._merged[commit]
 
@@ -246,6 +256,11 @@ class Queue:
             except KakeyaError:
                 self._beats[tip.ref] = (tip.oid, None)
         return self._beats[tip.ref][1]
+
+
+def _may_change(decision: Decision) -> bool:
+    """Code that is not merged today may be pulled tomorrow."""
+    return isinstance(decision, Pass) and decision.reason == "policy"
 
 
 def _haste(tip: RefTip) -> int:
