@@ -103,9 +103,10 @@ class Storm:
         return ""
 
     def ended(self) -> int:
-        """How many jobs have a terminal commit, by subjects alone: for waiting only."""
+        """How many jobs are over, by subjects alone (folded ones are gone): for waiting only."""
         tips = self.lab.bus.poll().jobs
-        return sum(tip.subject.startswith("kakeya: done") for _, tip in tips.values())
+        live = [tips[ref][1] for ref in self.refs if ref in tips]
+        return len(self.refs) - sum(not tip.subject.startswith("kakeya: done") for tip in live)
 
     def stop(self) -> None:
         """End every runner."""
