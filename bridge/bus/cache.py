@@ -12,7 +12,7 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 
 from bridge.errors import BusError, CacheError
-from bridge.git import Git
+from bridge.git import FastGit, FastPath, Git
 
 T = TypeVar("T")
 
@@ -30,9 +30,11 @@ class Cache:
     Args:
         folder: made if it is not there; may be deleted by anyone at any time.
         timeout_s: hard limit of one git command on the network.
+        fast: how to reach the remote without git, None where only git can.
     """
 
-    def __init__(self, folder: Path, *, timeout_s: float) -> None:
+    def __init__(self, folder: Path, *, timeout_s: float, fast: FastPath | None = None) -> None:
+        self._fast = fast
         self.folder = folder
         self.timeout_s = timeout_s
         self._clones: dict[str, Git] = {}
@@ -51,12 +53,18 @@ class Cache:
     def clone(self, name: str) -> Git:
         """The clone of that name, opened or made."""
         git = self._clones.get(name)
-        if git is None or not git.is_current():
+        fast = None if self._fast is None or self._fast.rests else self._fast
+        if git is None or isinstance(git, FastGit) != (fast is not None) or not git.is_current():
             if git is not None:
                 git.close()
-            git = Git.create_cache(self.folder / name, timeout_s=self.timeout_s)
+            git = self._open(self.folder / name, fast)
             self._clones[name] = git
         return git
+
+    def _open(self, path: Path, fast: FastPath | None) -> Git:
+        if fast is None:
+            return Git.create_cache(path, timeout_s=self.timeout_s)
+        return FastGit.create_fast(path, fast, timeout_s=self.timeout_s)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -96,6 +104,9 @@ class Cache:
     def _tidy(self) -> None:
         """Wipe the clones with too many packs, or too much in them: each fetch adds one."""
         for git in tuple(self._clones.values()):
+            if isinstance(git, FastGit) and git.is_full:
+                self._clones.pop(git.path.name).close()
+                continue
             try:
                 sizes = [item.stat().st_size for item in os.scandir(git.path / "objects" / "pack")]
             except OSError:
@@ -115,3 +126,5 @@ class Cache:
         for git in self._clones.values():
             git.close()
         self._clones.clear()
+        if self._fast is not None:
+            self._fast.close()

@@ -52,6 +52,7 @@ class GitBus(BusView):
         cache: folder of its own for a few bare clones; it may be deleted at will.
         refs: names under the bus's root.
         profile: its clocks.
+        fast: speak smart HTTP without git processes, where the address is one of those.
         pause: how to wait between retries, in seconds.
         max_job_bytes, max_poll_bytes: see `BusView`.
     """
@@ -63,12 +64,13 @@ class GitBus(BusView):
         *,
         refs: Refs,
         profile: Profile,
+        fast: bool = True,
         pause: Callable[[float], None] = time.sleep,
         max_job_bytes: int = MAX_JOB_BYTES,
         max_poll_bytes: int = MAX_POLL_BYTES,
     ) -> None:
         bounds = {"max_job_bytes": max_job_bytes, "max_poll_bytes": max_poll_bytes}
-        super().__init__(url, cache, refs=refs, profile=profile, **bounds)
+        super().__init__(url, cache, refs=refs, profile=profile, fast=fast, **bounds)
         self._pause = pause
 
     def create_identity(self, identity: BusIdentity, when_s: int) -> BusIdentity:

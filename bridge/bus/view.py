@@ -17,7 +17,7 @@ from bridge.bus.ledger import Ledger
 from bridge.bus.profile import Profile
 from bridge.bus.refs import JobRef, Refs
 from bridge.errors import BusError, IntegrityError, TooLargeError, UsageError
-from bridge.git import RefTip, check_url
+from bridge.git import FastPath, RefTip, check_url
 from bridge.objects import parse_commit
 from bridge.records import BusIdentity, CancelWish, Heartbeat
 
@@ -44,6 +44,7 @@ class BusView:
         profile: its clocks.
         max_job_bytes: largest pack that one fetch of jobs may bring.
         max_poll_bytes: largest pack of commits that one poll may bring.
+        fast: speak smart HTTP without git processes, where the address is one of those.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class BusView:
         *,
         refs: Refs,
         profile: Profile,
+        fast: bool = True,
         max_job_bytes: int = MAX_JOB_BYTES,
         max_poll_bytes: int = MAX_POLL_BYTES,
     ) -> None:
@@ -60,7 +62,9 @@ class BusView:
         self.refs = refs
         self.profile = profile
         self.cache = cache
-        self._cache = Cache(cache, timeout_s=profile.network_timeout_s)
+        timeout_s = profile.network_timeout_s
+        self.fast = FastPath.to(self.url, timeout_s) if fast else None
+        self._cache = Cache(cache, timeout_s=timeout_s, fast=self.fast)
         self._identity: BusIdentity | None = None
         self._fetcher = Fetcher(
             url, refs, self._cache, max_job_bytes=max_job_bytes, max_poll_bytes=max_poll_bytes

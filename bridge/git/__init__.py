@@ -5,11 +5,14 @@ No string of a request is ever an option, a URL or a config value here: refs com
 """
 
 from bridge.git.answers import PushLine, PushReply, says_no
+from bridge.git.fast import FastGit, FastPath
 from bridge.git.remote import Git
 from bridge.git.repository import RefTip
 from bridge.git.settings import check_url, git_version, scrub_environment
 
 __all__ = [
+    "FastGit",
+    "FastPath",
     "Git",
     "PushLine",
     "PushReply",

@@ -16,7 +16,7 @@ from bridge.git.settings import load_library, make_environment
 from bridge.objects import GitObject, is_plain_path
 
 _LOCAL_TIMEOUT_S = 60.0
-_MAX_SUBJECT = 300
+MAX_SUBJECT = 300
 _BOUNDED = 'ulimit -f "$1"; shift; exec "$@"'  # a constant: everything else is an argument
 _BLOCK_BYTES = 512  # what a POSIX shell counts in
 
@@ -224,7 +224,7 @@ class Repository:
         tips = {}
         for row in filter(None, out.split("\n")):  # a subject may hold any other line separator
             name, oid, subject = row.split("\0", 2)
-            tips[name] = RefTip(name, oid, printable(subject, _MAX_SUBJECT))
+            tips[name] = RefTip(name, oid, printable(subject, MAX_SUBJECT))
         return tips
 
     def create_ref(self, ref: str, oid: str) -> None:

@@ -1,0 +1,393 @@
+"""The bus's clones over smart HTTP without git processes: objects and refs live in memory.
+
+The git clone of the same place stands behind, for whatever the fast path leaves to git: code,
+large files, whole lists, and everything for a while after a surprise.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from bridge.canonical import is_oid, printable
+from bridge.errors import BusError, CacheError, IntegrityError
+from bridge.git.answers import PushReply, remedy
+from bridge.git.pktline import messages
+from bridge.git.pktline.lines import SurpriseError
+from bridge.git.pktline.messages import Capabilities, Row
+from bridge.git.pktline.pack import build_pack, parse_pack
+from bridge.git.pktline.session import Session
+from bridge.git.remote import Git
+from bridge.git.repository import MAX_SUBJECT, RefTip
+from bridge.git.settings import load_library, make_environment
+from bridge.objects import GitObject, parse_commit, parse_tree
+
+REST_S = 60.0
+"""How long git alone is used after a surprise."""
+
+MAX_REPLY_BYTES = 32 * 2**20
+MAX_OBJECT_BYTES = 128 * 2**20
+MAX_HELD_BYTES = 64 * 2**20
+_OBJECT_BYTES = 600  # what Python needs for an object beside its content
+_COMMITS_ONLY = "tree:0"
+_MAX_ANCESTORS = 20_000
+
+# what a person told git of the way to a server, and this path cannot do
+_SPECIAL = ("http.", "https.", "url.", "protocol.")
+_HARMLESS = ("http.postbuffer", "http.lowspeedlimit", "http.lowspeedtime", "http.maxrequests")
+
+
+class FastPath:
+    """The way to one remote, for all clones of a bus; it rests after a surprise.
+
+    Args:
+        url: the remote's address.
+        timeout_s: how long one exchange may take.
+        monotonic: seconds that never run backwards.
+    """
+
+    def __init__(
+        self, url: str, timeout_s: float, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.surprises: list[str] = []
+        self._session = Session(url, timeout_s)
+        self._timeout_s, self._monotonic = timeout_s, monotonic
+        self._capabilities: Capabilities | None = None
+        self._pushes: frozenset[str] | None = None
+        self._rests_until_s = float("-inf")
+        self._is_plain: bool | None = None
+
+    @classmethod
+    def to(cls, url: str, timeout_s: float) -> FastPath | None:
+        """The fast path to `url`, None where there can be none."""
+        return cls(url, timeout_s) if url.startswith(("http://", "https://")) else None
+
+    @property
+    def rests(self) -> bool:
+        """Whether git alone should be used now."""
+        if self._is_plain is None:
+            self._is_plain = not _special_settings(self._timeout_s)
+        return not self._is_plain or self._monotonic() < self._rests_until_s
+
+    def rest(self, why: str) -> None:
+        """Let git do it for a while."""
+        self.surprises = [*self.surprises[-9:], why]
+        self._rests_until_s = self._monotonic() + REST_S
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
+    def list_refs(self, prefixes: Sequence[str]) -> dict[str, str]:
+        """Every ref of the remote that begins with one of `prefixes`."""
+        request = messages.ask_refs(self._upload(), prefixes)
+        reply = self._session.ask("git-upload-pack", request, MAX_REPLY_BYTES)
+        return messages.parse_refs(reply)
+
+    def fetch(
+        self, wants: Sequence[str], haves: Sequence[str], *, depth: int | None, object_filter: str
+    ) -> dict[str, GitObject]:
+        """The objects behind `wants`, by id."""
+        request = messages.ask_objects(
+            self._upload(), wants, haves, depth=depth, object_filter=object_filter
+        )
+        reply = self._session.ask("git-upload-pack", request, MAX_REPLY_BYTES)
+        found = parse_pack(messages.parse_objects(reply), max_bytes=MAX_OBJECT_BYTES)
+        if not found.keys() >= set(wants):
+            raise SurpriseError("the remote did not send what was asked for")
+        return found
+
+    def push(self, rows: Sequence[Row], objects: Sequence[GitObject], *, atomic: bool) -> PushReply:
+        """Swap `rows`, with `objects` that the remote may not have yet."""
+        if atomic and "atomic" not in self._receive():
+            raise SurpriseError("the remote knows no atomic push")
+        pack = build_pack(objects) if any(new for _, _, new in rows) else b""
+        request = messages.ask_push(rows, pack, atomic=atomic)
+        reply = self._session.ask("git-receive-pack", request, MAX_REPLY_BYTES)
+        return messages.parse_push_reply(reply, rows)
+
+    def _upload(self) -> Capabilities:
+        if self._capabilities is None:
+            said = self._session.advertise("git-upload-pack", MAX_REPLY_BYTES)
+            self._capabilities = messages.parse_capabilities(said)
+        return self._capabilities
+
+    def _receive(self) -> frozenset[str]:
+        """What the other service can do; a server may leave out what it does not know."""
+        if self._pushes is None:
+            said = self._session.advertise("git-receive-pack", MAX_REPLY_BYTES)
+            self._pushes = messages.parse_push_capabilities(said)
+        return self._pushes
+
+
+class FastGit(Git):
+    """A cache that speaks with its remote by itself; made by `create_fast`."""
+
+    _path: FastPath
+
+    @classmethod
+    def create_fast(cls, path: Path, fast: FastPath, *, timeout_s: float) -> FastGit:
+        """The cache at `path`, with nothing in memory yet."""
+        git = cls.create_cache(path, timeout_s=timeout_s)
+        assert isinstance(git, FastGit)
+        git._path = fast
+        return git
+
+    def __init__(self, path: Path, *, timeout_s: float = 120.0, disposable: bool = False) -> None:
+        super().__init__(path, timeout_s=timeout_s, disposable=disposable)
+        self._objects: dict[str, GitObject] = {}
+        self._pending: set[str] = set()
+        self._tips: dict[str, RefTip] = {}
+        self._whole: set[str] = set()
+        self._used_git = False
+        self.held_bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is in memory that it is better begun again."""
+        return self.held_bytes > MAX_HELD_BYTES
+
+    # -- objects ---------------------------------------------------------------------------
+
+    def store(self, objects: Iterable[GitObject]) -> None:
+        """Keep objects for a push."""
+        for item in objects:
+            oid = item.oid
+            if oid not in self._objects:
+                self._pending.add(oid)
+                self._keep(oid, item)
+
+    def _keep(self, oid: str, item: GitObject) -> None:
+        if oid not in self._objects:
+            self._objects[oid] = item
+            self.held_bytes += len(item.data) + _OBJECT_BYTES
+
+    def read(self, oid: str) -> tuple[str, bytes]:
+        """See `Repository.read`."""
+        item = self._objects.get(oid)
+        if item is not None:
+            return item.kind, item.data
+        if self._used_git:
+            return super().read(oid)
+        raise IntegrityError(f"object {printable(oid, 80)} is not here", where=str(self.path))
+
+    def has(self, oid: str) -> bool:
+        """See `Repository.has`."""
+        return oid in self._objects or (self._used_git and super().has(oid))
+
+    def is_ancestor(self, old: str, new: str) -> bool:
+        """See `Repository.is_ancestor`."""
+        seen, waiting = {new}, [new]
+        while waiting and len(seen) < _MAX_ANCESTORS:
+            oid = waiting.pop()
+            if oid == old:
+                return True
+            with suppress(IntegrityError):
+                kind, data = self.read(oid)
+                parents = parse_commit(data)[1] if kind == "commit" else ()
+                fresh = [parent for parent in parents if parent not in seen]
+                seen.update(fresh)
+                waiting += fresh
+        return False
+
+    # -- refs ------------------------------------------------------------------------------
+
+    def tip_of(self, ref: str) -> str | None:
+        """See `Repository.tip_of`."""
+        tip = self._tips.get(ref)
+        return tip.oid if tip else None
+
+    def list_refs(self, prefix: str) -> dict[str, RefTip]:
+        """See `Repository.list_refs`."""
+        return {ref: tip for ref, tip in sorted(self._tips.items()) if ref.startswith(prefix)}
+
+    def delete_ref(self, ref: str) -> None:
+        """See `Repository.delete_ref`."""
+        self._tips.pop(ref, None)
+        if self._used_git:
+            super().delete_ref(ref)
+
+    # -- the remote ------------------------------------------------------------------------
+
+    def fetch(
+        self,
+        url: str,
+        refspecs: Sequence[str],
+        *,
+        depth: int | None = None,
+        object_filter: str | None = None,
+        prune: bool = False,
+        again: bool = False,
+        known: Sequence[str] = (),
+    ) -> None:
+        """See `Git.fetch`."""
+        if object_filter is not None and not again and not self._path.rests:
+            try:
+                self._fetch(url, refspecs, depth, object_filter, known, prune=prune)
+                return
+            except SurpriseError as error:
+                if error.rests:
+                    self._path.rest(error.message)
+            except TimeoutError as error:
+                self._path.rest(str(error))
+                raise BusError(str(error), where=url, remedy=remedy("")) from error
+        super().fetch(
+            url,
+            refspecs,
+            depth=depth,
+            object_filter=object_filter,
+            prune=prune,
+            again=again,
+            known=[oid for oid in known if oid not in self._objects],
+        )
+        self._used_git = True
+        self._take_over(refspecs)
+
+    def _fetch(
+        self,
+        url: str,
+        refspecs: Sequence[str],
+        depth: int | None,
+        object_filter: str,
+        known: Sequence[str],
+        *,
+        prune: bool,
+    ) -> None:
+        named, wants, prefixes = _split(refspecs)
+        there = self._path.list_refs(prefixes) if prefixes else {}
+        tips: dict[str, str] = {}
+        for source, local, is_pattern in named:
+            if not is_pattern and source not in there:
+                missing = f"fatal: couldn't find remote ref {source}"
+                raise BusError(missing, where=url, remedy=remedy(missing))
+            for ref, oid in there.items():
+                if ref == source or (is_pattern and ref.startswith(source)):
+                    tips[local + ref[len(source) :]] = oid
+        wanted = {oid for oid in tips.values() if not (oid in self._whole and oid in self._objects)}
+        if object_filter == _COMMITS_ONLY:
+            depth, known = 1, ()  # nobody asks for what is behind these
+        asked = sorted({*wanted, *wants.values()})
+        if asked:
+            haves = [oid for oid in known if oid in self._whole]
+            found = self._path.fetch(asked, haves, depth=depth, object_filter=object_filter)
+            for oid, item in found.items():
+                self._keep(oid, item)
+            self._pending -= found.keys()
+            self._whole |= wanted
+        if prune:
+            gone = tuple(local for _, local, is_pattern in named if is_pattern)
+            self._tips = {ref: tip for ref, tip in self._tips.items() if not ref.startswith(gone)}
+        for local, oid in {**tips, **{name: oid for name, oid in wants.items() if name}}.items():
+            self._point(local, oid)
+
+    def _point(self, local: str, oid: str) -> None:
+        known = self._tips.get(local)
+        if known is None or known.oid != oid:
+            self._tips[local] = RefTip(local, oid, _subject(self._objects.get(oid)))
+
+    def _take_over(self, refspecs: Sequence[str]) -> None:
+        """Take note of the refs that git has just fetched."""
+        for _, local, is_pattern in _split(refspecs)[0]:
+            if not is_pattern:
+                oid = super().tip_of(local)
+                found = {local: RefTip(local, oid, "")} if oid else {}
+            else:
+                folder = local[: local.rfind("/") + 1]
+                found = super().list_refs(folder)
+            kept = {ref: tip for ref, tip in self._tips.items() if not ref.startswith(local)}
+            self._tips = kept | {ref: tip for ref, tip in found.items() if ref.startswith(local)}
+
+    def push(
+        self, url: str, updates: Sequence[tuple[str, str | None, str | None]], *, atomic: bool
+    ) -> PushReply:
+        """See `Git.push`; where this path cannot do it, `CacheError`: git begins with a clone."""
+        del url  # the path knows it
+        if not self._path.rests:
+            try:
+                commits = [new for _, _, new in updates if new]
+                objects = self._closure(commits)
+                reply = self._path.push(
+                    updates, [self._objects[oid] for oid in objects], atomic=atomic
+                )
+            except SurpriseError as error:
+                self._path.rest(error.message)
+            except TimeoutError as error:
+                self._path.rest(str(error))
+                return PushReply(128, (), f"fatal: {error}")
+            else:
+                if reply.accepts(ref for ref, _, _ in updates):
+                    self._settle(commits, objects)
+                return reply
+        raise CacheError("the fast path rests, git begins anew", where=str(self.path))
+
+    def _closure(self, tips: Iterable[str]) -> list[str]:
+        """The objects behind `tips` that were stored here and are not known to be there."""
+        found: dict[str, None] = {}
+        waiting = list(tips)
+        while waiting:
+            oid = waiting.pop()
+            if oid in found or oid not in self._pending:
+                continue
+            found[oid] = None
+            item = self._objects[oid]
+            if item.kind == "commit":
+                tree, parents, _ = parse_commit(item.data)
+                waiting += [tree, *parents]
+            elif item.kind == "tree":
+                waiting += [inner for _, inner in parse_tree(item.data).values()]
+        return list(found)
+
+    def _settle(self, commits: Iterable[str], objects: Iterable[str]) -> None:
+        """The remote has them now; a chain that was whole here is whole with its new commits."""
+        self._pending.difference_update(objects)
+        for oid in commits:
+            chain = [oid]
+            while chain[-1] not in self._whole:
+                parents = parse_commit(self._objects[chain[-1]].data)[1]
+                if not parents:
+                    break
+                if len(parents) > 1 or parents[0] not in self._objects:
+                    chain = []
+                    break
+                chain.append(parents[0])
+            self._whole.update(chain)
+
+
+def _split(
+    refspecs: Sequence[str],
+) -> tuple[list[tuple[str, str, bool]], dict[str, str], list[str]]:
+    """Refs as (remote, local, whether both are prefixes); local name to object id; prefixes."""
+    named: list[tuple[str, str, bool]] = []
+    wants: dict[str, str] = {}
+    for refspec in refspecs:
+        source, _, local = refspec.removeprefix("+").partition(":")
+        if is_oid(source):
+            wants[local or f" {source}"] = source
+        else:
+            named.append((source.removesuffix("*"), local.removesuffix("*"), "*" in source))
+    return named, wants, sorted({source for source, _, _ in named})
+
+
+def _subject(item: GitObject | None) -> str:
+    """The first paragraph of a commit's message in one line, as git's `%(subject)`."""
+    if item is None or item.kind != "commit":
+        return ""
+    paragraph = parse_commit(item.data)[2].lstrip("\n").partition("\n\n")[0]
+    return printable(" ".join(paragraph.rstrip("\n").split("\n")), MAX_SUBJECT)
+
+
+def _special_settings(timeout_s: float) -> bool:
+    """Whether a person told git something of the way that only git knows how to heed."""
+    git = load_library().Git(str(Path.home()))
+    git.update_environment(**make_environment())
+    _, out, _ = git.execute(
+        [git.GIT_PYTHON_GIT_EXECUTABLE, "config", "--null", "--name-only", "--list"],
+        with_extended_output=True,
+        with_exceptions=False,
+        kill_after_timeout=timeout_s,
+    )
+    names = [name.lower() for name in str(out).split("\0")]
+    return any(name.startswith(_SPECIAL) and name not in _HARMLESS for name in names)
