@@ -58,7 +58,13 @@ class InstantAttempt(AttemptStandIn):
 
 def make_runner(config: RunnerConfig, trust: Trust, **options: object) -> Runner:
     """A runner of such jobs."""
-    bus = GitBus(config.bus, config.cache_dir, refs=config.refs, profile=config.profile)
+    bus = GitBus(
+        config.bus,
+        config.cache_dir,
+        refs=config.refs,
+        profile=config.profile,
+        fast=config.fast_path,
+    )
     return Runner(config, trust, bus, make_attempt=InstantAttempt, **options)  # type: ignore[arg-type]
 
 

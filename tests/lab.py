@@ -102,6 +102,7 @@ class Lab:
             "name": name,
             "bus": self.url,
             "profile": "local",
+            "fast_path": os.environ.get("KAKEYA_FAST_PATH") != "false",
             "trusted": {"checkout": str(self.checkout)},
             "slots": {"cpus": 4, "memory_mb": 16384},
             "state_dir": str(self.folder / name / "state"),

@@ -219,9 +219,12 @@ class BusView:
         """A blob of a chain that was fetched into a clone which is gone by now."""
         for ref, object_filter in self._fetcher.recent(lost=True):
             with suppress(BusError, IntegrityError):
-                self._cache.work(partial(self._fetcher.fetch, ref, object_filter))
-                return self._cache.work(lambda: self._history.blob(oid))
+                return self._cache.work(partial(self._fetch_blob, ref, object_filter, oid))
         return None
+
+    def _fetch_blob(self, ref: str, object_filter: str | None, oid: str) -> bytes:
+        self._fetcher.fetch(ref, object_filter)
+        return self._history.blob(oid)
 
     def identity(self) -> BusIdentity:
         """The bus's own id.

@@ -135,7 +135,13 @@ def _open(given: dict[str, Any]) -> Runner:
         config.state_dir,
         allow_edits=config.allow_edits,
     )
-    bus = GitBus(config.bus, config.cache_dir, refs=config.refs, profile=config.profile)
+    bus = GitBus(
+        config.bus,
+        config.cache_dir,
+        refs=config.refs,
+        profile=config.profile,
+        fast=config.fast_path,
+    )
     if trust.edited:
         click.echo(
             f"note: {len(trust.edited)} files of the running program differ from commit "

@@ -141,7 +141,12 @@ class Client(Overview):
             url, profile, cache = self.settings.require()
             pause: Callable[[float], None] = self.clock.pause
             self._bus = RequesterBus(
-                url, cache, refs=self.settings.refs, profile=profile, pause=pause
+                url,
+                cache,
+                refs=self.settings.refs,
+                profile=profile,
+                fast=self.settings.fast_path,
+                pause=pause,
             )
         return self._bus
 

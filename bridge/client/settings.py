@@ -23,7 +23,7 @@ from presets import strict_yaml
 APPLICATION = "kakeya_remote"
 REPO_FILE = "kakeya.yaml"
 USER_FILE = "config.yaml"
-KEYS = ("bus", "root", "profile", "labels")
+KEYS = ("bus", "root", "profile", "labels", "fast_path")
 _Layer = dict[str, tuple[Any, str]]  # key to (value, where it came from)
 _SCP_ADDRESS = re.compile(r"[^/]+:")  # host:path or user@host:path, as git reads it
 
@@ -39,6 +39,7 @@ class Settings:
         labels: labels added to every request that names none itself.
         cache: folder for the clones of this bus; None where there is no bus.
         sources: which setting came from where, for `doctor`.
+        fast_path: speak smart HTTP without git processes, where the bus is reached so.
     """
 
     bus: str | None
@@ -47,6 +48,7 @@ class Settings:
     labels: tuple[str, ...]
     cache: Path | None
     sources: Mapping[str, str]
+    fast_path: bool = True
 
     def require(self) -> tuple[str, Profile, Path]:
         """The bus's address, profile and cache folder.
@@ -77,7 +79,7 @@ def load_settings(
     Args:
         flags: `bus`, `root`, `profile`, `labels` of a command line; None or absent where not given.
         environment: `KAKEYA_BUS`, `KAKEYA_ROOT`, `KAKEYA_PROFILE`, `KAKEYA_LABELS` (commas),
-            `KAKEYA_CACHE` (base folder of the cache).
+            `KAKEYA_FAST_PATH` (true or false), `KAKEYA_CACHE` (base folder of the cache).
         folder: where relative paths of flags and variables start.
         checkout: root of the worktree whose `kakeya.yaml` counts, or None.
         user_folder: where the user's own file lies; the platform's place by default.
@@ -105,6 +107,7 @@ def load_settings(
         labels=tuple(values.get("labels", ())),
         cache=None if bus is None else cache_folder(bus, refs.root, environment),
         sources=MappingProxyType(sources),
+        fast_path=values.get("fast_path", True),
     )
 
 
@@ -144,7 +147,15 @@ def _from_environment(environment: Mapping[str, str], folder: Path) -> _Layer:
         given["bus"] = absolute_bus(given["bus"], folder)
     if "labels" in given:
         given["labels"] = [part.strip() for part in given["labels"].split(",") if part.strip()]
+    if "fast_path" in given:
+        given["fast_path"] = _truth(given["fast_path"], names["fast_path"])
     return {key: (value, names[key]) for key, value in given.items()}
+
+
+def _truth(text: str, name: str) -> bool:
+    if text not in ("true", "false"):
+        raise UsageError(f"{text!r} is neither true nor false", where=name)
+    return text == "true"
 
 
 def _from_file(path: Path) -> _Layer:

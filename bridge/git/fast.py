@@ -27,9 +27,6 @@ from bridge.objects import GitObject, parse_commit, parse_tree
 REST_S = 60.0
 """How long git alone is used after a surprise."""
 
-MAX_REPLY_BYTES = 32 * 2**20
-MAX_OBJECT_BYTES = 128 * 2**20
-MAX_HELD_BYTES = 64 * 2**20
 _OBJECT_BYTES = 600  # what Python needs for an object beside its content
 _COMMITS_ONLY = "tree:0"
 _MAX_ANCESTORS = 20_000
@@ -46,12 +43,20 @@ class FastPath:
         url: the remote's address.
         timeout_s: how long one exchange may take.
         monotonic: seconds that never run backwards.
+
+    Attributes:
+        surprises: why it rested lately, latest last.
+        max_reply_bytes, max_object_bytes: what one reply, and the objects in it, may hold; more is
+            fetched by git.
+        max_held_bytes: what a clone keeps in memory before it is begun again.
     """
 
     def __init__(
         self, url: str, timeout_s: float, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self.surprises: list[str] = []
+        self.max_reply_bytes, self.max_object_bytes = 32 * 2**20, 128 * 2**20
+        self.max_held_bytes = 64 * 2**20
         self._session = Session(url, timeout_s)
         self._timeout_s, self._monotonic = timeout_s, monotonic
         self._capabilities: Capabilities | None = None
@@ -84,7 +89,7 @@ class FastPath:
     def list_refs(self, prefixes: Sequence[str]) -> dict[str, str]:
         """Every ref of the remote that begins with one of `prefixes`."""
         request = messages.ask_refs(self._upload(), prefixes)
-        reply = self._session.ask("git-upload-pack", request, MAX_REPLY_BYTES)
+        reply = self._session.ask("git-upload-pack", request, self.max_reply_bytes)
         return messages.parse_refs(reply)
 
     def fetch(
@@ -94,8 +99,8 @@ class FastPath:
         request = messages.ask_objects(
             self._upload(), wants, haves, depth=depth, object_filter=object_filter
         )
-        reply = self._session.ask("git-upload-pack", request, MAX_REPLY_BYTES)
-        found = parse_pack(messages.parse_objects(reply), max_bytes=MAX_OBJECT_BYTES)
+        reply = self._session.ask("git-upload-pack", request, self.max_reply_bytes)
+        found = parse_pack(messages.parse_objects(reply), max_bytes=self.max_object_bytes)
         if not found.keys() >= set(wants):
             raise SurpriseError("the remote did not send what was asked for")
         return found
@@ -106,19 +111,19 @@ class FastPath:
             raise SurpriseError("the remote knows no atomic push")
         pack = build_pack(objects) if any(new for _, _, new in rows) else b""
         request = messages.ask_push(rows, pack, atomic=atomic)
-        reply = self._session.ask("git-receive-pack", request, MAX_REPLY_BYTES)
+        reply = self._session.ask("git-receive-pack", request, self.max_reply_bytes)
         return messages.parse_push_reply(reply, rows)
 
     def _upload(self) -> Capabilities:
         if self._capabilities is None:
-            said = self._session.advertise("git-upload-pack", MAX_REPLY_BYTES)
+            said = self._session.advertise("git-upload-pack", self.max_reply_bytes)
             self._capabilities = messages.parse_capabilities(said)
         return self._capabilities
 
     def _receive(self) -> frozenset[str]:
         """What the other service can do; a server may leave out what it does not know."""
         if self._pushes is None:
-            said = self._session.advertise("git-receive-pack", MAX_REPLY_BYTES)
+            said = self._session.advertise("git-receive-pack", self.max_reply_bytes)
             self._pushes = messages.parse_push_capabilities(said)
         return self._pushes
 
@@ -148,7 +153,7 @@ class FastGit(Git):
     @property
     def is_full(self) -> bool:
         """Whether so much is in memory that it is better begun again."""
-        return self.held_bytes > MAX_HELD_BYTES
+        return self.held_bytes > self._path.max_held_bytes
 
     # -- objects ---------------------------------------------------------------------------
 

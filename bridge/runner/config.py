@@ -37,6 +37,7 @@ class RunnerConfig:
         slots: what may be in use at once by all jobs.
         keep_jobs: folders of ended jobs that are kept for a person to look at.
         retention: when ended jobs are folded into the ledger, and for how long logs are kept.
+        fast_path: speak smart HTTP without git processes, where the bus is reached so.
     """
 
     name: str
@@ -59,6 +60,7 @@ class RunnerConfig:
     assets_dir: Path
     keep_jobs: int = 5
     retention: Retention = field(default_factory=Retention)
+    fast_path: bool = True
 
     @property
     def isolation(self) -> str:
@@ -138,6 +140,7 @@ def parse_config(document: Any, *, where: str, base: Path) -> RunnerConfig:
         assets_dir=folders["assets_dir"],
         keep_jobs=document.get("keep_jobs", 5),
         retention=Retention(**document.get("fold", {})),
+        fast_path=document.get("fast_path", True),
     )
 
 

@@ -23,9 +23,9 @@ from tests.servers.transport import Remote, Transport
 CLONES = ("tips.git", "jobs.git")
 
 
-@pytest.fixture(scope="module")
-def remote(serve: Callable[[str], Transport]) -> Remote:
-    return serve("file").create()
+@pytest.fixture(scope="module", params=["file", "fast"])
+def remote(request: pytest.FixtureRequest, serve: Callable[[str], Transport]) -> Remote:
+    return serve(request.param).create()
 
 
 @pytest.fixture

@@ -102,6 +102,8 @@ def test_a_hook_may_refuse_one_ref_of_a_push(actor: Actor, remote: Remote) -> No
     [
         ("http", "read-only", "403"),
         ("http", "locked", "Authentication failed"),
+        ("fast", "read-only", "403"),
+        ("fast", "locked", "Authentication failed"),
         ("ssh", "stranger", "remote repository"),
     ],
 )
@@ -132,10 +134,16 @@ def test_a_door_that_is_closed_is_told_with_the_key(
     bus.close()
 
 
+@pytest.mark.parametrize("transport_name", ["http", "fast"])
 def test_a_program_that_answers_for_the_person_is_asked(
-    serve: Callable[[str], Transport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    serve: Callable[[str], Transport],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    transport_name: str,
 ) -> None:
-    transport = serve("http")
+    transport = serve(transport_name)
+    for name, value in transport.client_env.items():
+        monkeypatch.setenv(name, value)
     program = tmp_path / "askpass"
     program.write_text(
         f'#!/bin/sh\ncase "$1" in Username*) echo {USER};; *) echo {PASSWORD};; esac\n'
@@ -145,4 +153,5 @@ def test_a_program_that_answers_for_the_person_is_asked(
     url = f"{transport.variants['locked']}/{transport.create().path.name}"
     actor = Actor(open_bus(url, tmp_path / "cache"))
     assert actor.advance(actor.submit(), Event.CLAIM).state is State.CLAIMED
+    assert not (actor.bus.fast and actor.bus.fast.surprises)
     actor.bus.close()

@@ -26,7 +26,7 @@ class Transport:
     """A running server.
 
     Attributes:
-        name: file, daemon, http or ssh.
+        name: file, daemon, http, fast or ssh.
         base: the folder that the server serves.
         address: the address of `base`.
         client_env: variables that a client needs to reach it.

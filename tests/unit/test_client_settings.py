@@ -56,6 +56,16 @@ def test_nothing_set_names_what_could_be(tmp_path: Path) -> None:
         assert word in caught.value.remedy
 
 
+def test_the_fast_path_is_switched_off_by_one_setting(tmp_path: Path) -> None:
+    assert load(tmp_path).fast_path
+    (tmp_path / "checkout" / "kakeya.yaml").write_text("fast_path: false\n")
+    assert not load(tmp_path).fast_path
+    assert load(tmp_path, KAKEYA_FAST_PATH="true").fast_path
+    with pytest.raises(UsageError, match="neither true nor false") as caught:
+        load(tmp_path, KAKEYA_FAST_PATH="off")
+    assert caught.value.where == "KAKEYA_FAST_PATH"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

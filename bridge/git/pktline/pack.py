@@ -52,7 +52,7 @@ def parse_pack(data: bytes, *, max_bytes: int) -> dict[str, GitObject]:
         raise SurpriseError("the pack is cut off or damaged")
     count, at, left = int.from_bytes(body[8:12], "big"), 12, max_bytes
     if count > _MAX_OBJECTS:
-        raise SurpriseError(f"a pack of {count} objects", rests=False)
+        raise SurpriseError(f"a pack of {count} objects")
     found: dict[str, GitObject] = {}
     deltas: list[tuple[str, bytes]] = []
     for _ in range(count):
@@ -64,7 +64,7 @@ def parse_pack(data: bytes, *, max_bytes: int) -> dict[str, GitObject]:
             raise SurpriseError(f"an object of kind {kind} in the pack")
         left -= size
         if left < 0:
-            raise SurpriseError(f"more than {max_bytes} bytes in the pack", rests=False)
+            raise SurpriseError(f"more than {max_bytes} bytes in the pack")
         content, at = _inflate(body, at, size)
         if base:
             deltas.append((base, content))

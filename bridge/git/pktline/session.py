@@ -165,10 +165,11 @@ def _read(reply: http.client.HTTPResponse, max_bytes: int) -> bytes:
     while piece := reply.read1(_STEP):
         left -= len(piece)
         if left < 0:
-            raise SurpriseError(f"more than {max_bytes} bytes", rests=False)
+            raise SurpriseError(f"more than {max_bytes} bytes")
         parts.append(piece)
     if reply.length:
         raise SurpriseError("the reply is cut off")
+    reply.close()  # else the connection takes no other request
     return b"".join(parts)
 
 
