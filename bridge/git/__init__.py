@@ -5,7 +5,8 @@ No string of a request is ever an option, a URL or a config value here: refs com
 """
 
 from bridge.git.answers import PushLine, PushReply, says_no
-from bridge.git.fast import FastGit, FastPath
+from bridge.git.fast import FastGit
+from bridge.git.pktline.path import FastPath
 from bridge.git.remote import Git
 from bridge.git.repository import RefTip
 from bridge.git.settings import check_url, git_version, scrub_environment

@@ -6,126 +6,21 @@ large files, whole lists, and everything for a while after a surprise.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from bridge.canonical import is_oid, printable
 from bridge.errors import BusError, CacheError, IntegrityError
 from bridge.git.answers import PushReply, remedy
-from bridge.git.pktline import messages
 from bridge.git.pktline.lines import SurpriseError
-from bridge.git.pktline.messages import Capabilities, Row
-from bridge.git.pktline.pack import build_pack, parse_pack
-from bridge.git.pktline.session import Session
+from bridge.git.pktline.path import FastPath, Wish
 from bridge.git.remote import Git
 from bridge.git.repository import MAX_SUBJECT, RefTip
-from bridge.git.settings import load_library, make_environment
 from bridge.objects import GitObject, parse_commit, parse_tree
 
-REST_S = 60.0
-"""How long git alone is used after a surprise."""
-
 _OBJECT_BYTES = 600  # what Python needs for an object beside its content
-_COMMITS_ONLY = "tree:0"
 _MAX_ANCESTORS = 20_000
-
-# what a person told git of the way to a server, and this path cannot do
-_SPECIAL = ("http.", "https.", "url.", "protocol.")
-_HARMLESS = ("http.postbuffer", "http.lowspeedlimit", "http.lowspeedtime", "http.maxrequests")
-
-
-class FastPath:
-    """The way to one remote, for all clones of a bus; it rests after a surprise.
-
-    Args:
-        url: the remote's address.
-        timeout_s: how long one exchange may take.
-        monotonic: seconds that never run backwards.
-
-    Attributes:
-        surprises: why it rested lately, latest last.
-        max_reply_bytes, max_object_bytes: what one reply, and the objects in it, may hold; more is
-            fetched by git.
-        max_held_bytes: what a clone keeps in memory before it is begun again.
-    """
-
-    def __init__(
-        self, url: str, timeout_s: float, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
-        self.surprises: list[str] = []
-        self.max_reply_bytes, self.max_object_bytes = 32 * 2**20, 128 * 2**20
-        self.max_held_bytes = 64 * 2**20
-        self._session = Session(url, timeout_s)
-        self._timeout_s, self._monotonic = timeout_s, monotonic
-        self._capabilities: Capabilities | None = None
-        self._pushes: frozenset[str] | None = None
-        self._rests_until_s = float("-inf")
-        self._is_plain: bool | None = None
-
-    @classmethod
-    def to(cls, url: str, timeout_s: float) -> FastPath | None:
-        """The fast path to `url`, None where there can be none."""
-        return cls(url, timeout_s) if url.startswith(("http://", "https://")) else None
-
-    @property
-    def rests(self) -> bool:
-        """Whether git alone should be used now."""
-        if self._is_plain is None:
-            self._is_plain = not _special_settings(self._timeout_s)
-        return not self._is_plain or self._monotonic() < self._rests_until_s
-
-    def rest(self, why: str) -> None:
-        """Let git do it for a while."""
-        self.surprises = [*self.surprises[-9:], why]
-        self._rests_until_s = self._monotonic() + REST_S
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._session.close()
-
-    def list_refs(self, prefixes: Sequence[str]) -> dict[str, str]:
-        """Every ref of the remote that begins with one of `prefixes`."""
-        request = messages.ask_refs(self._upload(), prefixes)
-        reply = self._session.ask("git-upload-pack", request, self.max_reply_bytes)
-        return messages.parse_refs(reply)
-
-    def fetch(
-        self, wants: Sequence[str], haves: Sequence[str], *, depth: int | None, object_filter: str
-    ) -> dict[str, GitObject]:
-        """The objects behind `wants`, by id."""
-        request = messages.ask_objects(
-            self._upload(), wants, haves, depth=depth, object_filter=object_filter
-        )
-        reply = self._session.ask("git-upload-pack", request, self.max_reply_bytes)
-        found = parse_pack(messages.parse_objects(reply), max_bytes=self.max_object_bytes)
-        if not found.keys() >= set(wants):
-            raise SurpriseError("the remote did not send what was asked for")
-        return found
-
-    def push(self, rows: Sequence[Row], objects: Sequence[GitObject], *, atomic: bool) -> PushReply:
-        """Swap `rows`, with `objects` that the remote may not have yet."""
-        if atomic and "atomic" not in self._receive():
-            raise SurpriseError("the remote knows no atomic push")
-        pack = build_pack(objects) if any(new for _, _, new in rows) else b""
-        request = messages.ask_push(rows, pack, atomic=atomic)
-        reply = self._session.ask("git-receive-pack", request, self.max_reply_bytes)
-        return messages.parse_push_reply(reply, rows)
-
-    def _upload(self) -> Capabilities:
-        if self._capabilities is None:
-            said = self._session.advertise("git-upload-pack", self.max_reply_bytes)
-            self._capabilities = messages.parse_capabilities(said)
-        return self._capabilities
-
-    def _receive(self) -> frozenset[str]:
-        """What the other service can do; a server may leave out what it does not know."""
-        if self._pushes is None:
-            said = self._session.advertise("git-receive-pack", self.max_reply_bytes)
-            self._pushes = messages.parse_push_capabilities(said)
-        return self._pushes
 
 
 class FastGit(Git):
@@ -227,11 +122,13 @@ class FastGit(Git):
         prune: bool = False,
         again: bool = False,
         known: Sequence[str] = (),
+        max_bytes: int | None = None,
     ) -> None:
         """See `Git.fetch`."""
         if object_filter is not None and not again and not self._path.rests:
             try:
-                self._fetch(url, refspecs, depth, object_filter, known, prune=prune)
+                wish = Wish(depth, object_filter, tuple(known), max_bytes, prune)
+                self._fetch(url, refspecs, wish)
                 return
             except SurpriseError as error:
                 if error.rests:
@@ -247,6 +144,7 @@ class FastGit(Git):
             prune=prune,
             again=again,
             known=[oid for oid in known if oid not in self._objects],
+            max_bytes=max_bytes,
         )
         self._used_git = True
         self._take_over(refspecs)
@@ -255,11 +153,7 @@ class FastGit(Git):
         self,
         url: str,
         refspecs: Sequence[str],
-        depth: int | None,
-        object_filter: str,
-        known: Sequence[str],
-        *,
-        prune: bool,
+        wish: Wish,
     ) -> None:
         named, wants, prefixes = _split(refspecs)
         there = self._path.list_refs(prefixes) if prefixes else {}
@@ -272,17 +166,14 @@ class FastGit(Git):
                 if ref == source or (is_pattern and ref.startswith(source)):
                     tips[local + ref[len(source) :]] = oid
         wanted = {oid for oid in tips.values() if not (oid in self._whole and oid in self._objects)}
-        if object_filter == _COMMITS_ONLY:
-            depth, known = 1, ()  # nobody asks for what is behind these
         asked = sorted({*wanted, *wants.values()})
         if asked:
-            haves = [oid for oid in known if oid in self._whole]
-            found = self._path.fetch(asked, haves, depth=depth, object_filter=object_filter)
+            found = self._path.fetch(asked, wish, [oid for oid in wish.known if oid in self._whole])
             for oid, item in found.items():
                 self._keep(oid, item)
             self._pending -= found.keys()
             self._whole |= wanted
-        if prune:
+        if wish.prune:
             gone = tuple(local for _, local, is_pattern in named if is_pattern)
             self._tips = {ref: tip for ref, tip in self._tips.items() if not ref.startswith(gone)}
         for local, oid in {**tips, **{name: oid for name, oid in wants.items() if name}}.items():
@@ -382,17 +273,3 @@ def _subject(item: GitObject | None) -> str:
         return ""
     paragraph = parse_commit(item.data)[2].lstrip("\n").partition("\n\n")[0]
     return printable(" ".join(paragraph.rstrip("\n").split("\n")), MAX_SUBJECT)
-
-
-def _special_settings(timeout_s: float) -> bool:
-    """Whether a person told git something of the way that only git knows how to heed."""
-    git = load_library().Git(str(Path.home()))
-    git.update_environment(**make_environment())
-    _, out, _ = git.execute(
-        [git.GIT_PYTHON_GIT_EXECUTABLE, "config", "--null", "--name-only", "--list"],
-        with_extended_output=True,
-        with_exceptions=False,
-        kill_after_timeout=timeout_s,
-    )
-    names = [name.lower() for name in str(out).split("\0")]
-    return any(name.startswith(_SPECIAL) and name not in _HARMLESS for name in names)

@@ -49,7 +49,7 @@ GOOD = {
 def _read(name: str, data: bytes) -> object:
     try:
         return READERS[name](data)
-    except SurpriseError as error:
+    except SurpriseError:
         return None
 
 
