@@ -21,12 +21,19 @@ class Row:
         times_ms: every repetition, in milliseconds.
         base_ms: median of the row that this one is compared with, None for that row itself.
         limit_ms: what the median may be above `base_ms`, None for a number that is only told.
+        goal_ratio: how many times `base_ms` the median should be at most, None without a goal.
     """
 
     name: str
     times_ms: tuple[float, ...]
     base_ms: float | None = None
     limit_ms: float | None = None
+    goal_ratio: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        """The median in bases, 1 for the base itself."""
+        return self.median_ms / (self.base_ms or self.median_ms)
 
     @property
     def median_ms(self) -> float:
@@ -45,16 +52,54 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Fact:
+    """One line of a table of other things than milliseconds.
+
+    Attributes:
+        name: what was measured.
+        n: how often.
+        value: the number, in `unit`.
+        goal: what it should be at most, or at least where `more_is_better`; None without a goal.
+        remark: what a reader should know of it.
+    """
+
+    name: str
+    n: int
+    value: float
+    unit: str
+    goal: float | None = None
+    more_is_better: bool = False
+    remark: str = ""
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the goal is met."""
+        if self.goal is None:
+            return True
+        return self.value >= self.goal if self.more_is_better else self.value <= self.goal
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
-    """Rows measured in one run, compared with the first of them; `note` says what they are."""
+    """Rows measured in one run, compared with the first of them.
+
+    Attributes:
+        note: says what they are.
+        after: Markdown below the table: what bounds a row, a picture.
+    """
 
     title: str
     note: str
-    rows: tuple[Row, ...]
+    rows: tuple[Row | Fact, ...]
+    after: str = ""
 
 
 def compare(
-    cases: Mapping[str, Prepare], *, rounds: int, limits: Mapping[str, float] | None = None
+    cases: Mapping[str, Prepare],
+    *,
+    rounds: int,
+    limits: Mapping[str, float] | None = None,
+    goals: Mapping[str, float] | None = None,
 ) -> tuple[Row, ...]:
     """Time every case in turn, `rounds` times over, after one round that is not counted.
 
@@ -62,6 +107,7 @@ def compare(
         cases: by name; the first is what the others are compared with.
         rounds: how often each is timed.
         limits: milliseconds above the first that a case may take.
+        goals: how many times the first a case should take at most.
     """
     times: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(rounds + 1):
@@ -71,14 +117,20 @@ def compare(
             action()
             if number:
                 times[name].append((time.perf_counter() - start) * 1000)
-    return make_rows(times, limits or {})
+    return make_rows(times, limits or {}, goals or {})
 
 
-def make_rows(times: Mapping[str, Sequence[float]], limits: Mapping[str, float]) -> tuple[Row, ...]:
+def make_rows(
+    times: Mapping[str, Sequence[float]],
+    limits: Mapping[str, float],
+    goals: Mapping[str, float],
+) -> tuple[Row, ...]:
     """Rows of measured milliseconds, compared with the first."""
     first = next(iter(times))
     base_ms = statistics.median(times[first])
     return tuple(
-        Row(name, tuple(each), None if name == first else base_ms, limits.get(name))
+        Row(
+            name, tuple(each), None if name == first else base_ms, limits.get(name), goals.get(name)
+        )
         for name, each in times.items()
     )

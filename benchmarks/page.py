@@ -7,7 +7,7 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.measure import Row, Table
+from benchmarks.measure import Fact, Row, Table
 from bridge.git import git_version
 
 PATH = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
@@ -29,13 +29,20 @@ def write(tables: Sequence[Table], command: str) -> str:
     ]
     for table in tables:
         parts += [f"## {table.title}", "", table.note, "", *draw(table.rows)]
+        parts += [table.after, ""] if table.after else []
     return "\n".join(parts).rstrip() + "\n"
 
 
-def draw(rows: Sequence[Row]) -> list[str]:
+def draw(rows: Sequence[Row | Fact]) -> list[str]:
     """The rows of one table as Markdown."""
     if not rows:
         return []
+    times = [row for row in rows if isinstance(row, Row)]
+    facts = [row for row in rows if isinstance(row, Fact)]
+    return [*(_draw_times(times) if times else []), *(_draw_facts(facts) if facts else [])]
+
+
+def _draw_times(rows: Sequence[Row]) -> list[str]:
     lines = [
         "| what | n | median ms | slowest ms | more than the first, ms | ratio | limit |",
         "|---|--:|--:|--:|--:|--:|---|",
@@ -43,14 +50,38 @@ def draw(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         above = ratio = ""
         if row.base_ms is not None:
-            above, ratio = f"{row.above_ms:+.1f}", f"{row.median_ms / row.base_ms:.2f}"
-        limit = "" if row.limit_ms is None else f"+{row.limit_ms:g} ms: "
-        limit += "" if row.limit_ms is None else ("kept" if row.holds else "**exceeded**")
+            above, ratio = f"{row.above_ms:+.1f}", f"{row.ratio:.2f}"
         lines.append(
             f"| {row.name} | {len(row.times_ms)} | {row.median_ms:.1f} | {max(row.times_ms):.1f} "
-            f"| {above} | {ratio} | {limit} |"
+            f"| {above} | {ratio} | {_judge(row)} |"
         )
     return [*lines, ""]
+
+
+def _judge(row: Row) -> str:
+    if row.limit_ms is not None:
+        return f"+{row.limit_ms:g} ms: {'kept' if row.holds else '**exceeded**'}"
+    if row.goal_ratio is not None:
+        return f"{row.goal_ratio:g}x: {'met' if row.ratio <= row.goal_ratio else '**missed**'}"
+    return ""
+
+
+def _draw_facts(rows: Sequence[Fact]) -> list[str]:
+    lines = ["| what | n | measured | goal | |", "|---|--:|--:|---|---|"]
+    for row in rows:
+        goal = ""
+        if row.goal is not None:
+            bound = "at least" if row.more_is_better else "at most"
+            goal = f"{bound} {row.goal:g}: {'met' if row.is_met else '**missed**'}"
+        lines.append(
+            f"| {row.name} | {row.n} | {row.value:.{_digits(row.value)}f} {row.unit} "
+            f"| {goal} | {row.remark} |"
+        )
+    return [*lines, ""]
+
+
+def _digits(value: float) -> int:
+    return 0 if abs(value) >= 100 else 2
 
 
 def _processor() -> str:

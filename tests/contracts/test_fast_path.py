@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import secrets
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -152,6 +153,38 @@ def test_a_server_that_closes_idle_connections_is_asked_again(
     assert actor.advance(ref, Event.CLAIM).state is State.CLAIMED
     assert surprises(actor) == []
     actor.bus.close()
+
+
+def test_an_idle_poll_asks_for_no_object(remote: Remote, between: Mangler, tmp_path: Path) -> None:
+    actor = Actor(open_bus(f"{between.address}/{remote.path.name}", tmp_path))
+    for _ in range(3):
+        actor.submit()
+    actor.bus.poll()
+    between.seen.clear()
+    between.reply_bytes.clear()
+    actor.bus.poll()
+    assert between.seen == ["refs"]
+    assert between.reply_bytes[0] < 500
+    actor.bus.close()
+
+
+def test_reading_on_fetches_only_what_is_new(
+    remote: Remote, between: Mangler, tmp_path: Path
+) -> None:
+    writer = Actor(open_bus(remote.url, tmp_path / "writer"))
+    reader = Actor(open_bus(f"{between.address}/{remote.path.name}", tmp_path / "r", init=False))
+    ref = writer.submit()
+    writer.advance(ref, Event.CLAIM)
+    noise = {"logs/1-000001.txt": secrets.token_bytes(200_000)}
+    assert writer.step(writer.bus.load(ref), Event.LOG, files=noise) is Outcome.WON
+    assert reader.bus.load(ref).log_sequence == 1
+    assert max(between.reply_bytes) > 200_000
+    between.reply_bytes.clear()
+    writer.advance(ref, Event.LOG)
+    assert reader.bus.load(ref).log_sequence == 2
+    assert max(between.reply_bytes) < 10_000
+    writer.bus.close()
+    reader.bus.close()
 
 
 # -- hostile replies ---------------------------------------------------------------------------

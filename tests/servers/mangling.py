@@ -39,13 +39,15 @@ class Mangler:
     Attributes:
         address: of the server in between, as that of the real one.
         spoil: what becomes of the exchange of that name: advertise, refs, fetch or push.
-        seen: the name of each exchange of the fast path.
+        seen, reply_bytes: the name of each exchange of the fast path, and what the server said.
+        sent_bytes: what endless replies came to.
         gone: set when the block ends, so that no reply outlives it.
     """
 
     address: str
     spoil: dict[str, Callable[[Reply], None]] = field(default_factory=dict)
     seen: list[str] = field(default_factory=list)
+    reply_bytes: list[int] = field(default_factory=list)
     sent_bytes: int = 0
     gone: threading.Event = field(default_factory=threading.Event)
 
@@ -92,6 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("User-Agent") == "git/kakeya":
             name = _name_of(self.path, body or b"")
             mangler.seen.append(name)
+            mangler.reply_bytes.append(len(reply.body))
             mangler.spoil.get(name, lambda _: None)(reply)
         with suppress(OSError):
             self._send(reply, mangler)
