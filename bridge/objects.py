@@ -10,12 +10,14 @@ Source: gitformat-pack(5), git-hash-object(1).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from bridge.errors import IntegrityError
 
+FOLDER_MODE = "40000"
 _MAGIC = b"kakeya-objects/1\n"
+_SIGNATURE = b"gpgsig "  # the header's name for SSH signatures too
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +40,14 @@ class GitObject:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The author and committer of a commit."""
+    """The author and committer of a commit, and what signs it where they have a key.
+
+    `sign` takes the commit's bytes and gives an armoured SSH signature.
+    """
 
     name: str
     email: str
+    sign: Callable[[bytes], bytes] | None = field(default=None, compare=False)
 
     def line(self, when_s: int) -> str:
         """The identity line of a commit at a Unix time, always in UTC."""
@@ -140,12 +146,45 @@ def build_files(
 def seal_tree(
     tree_oid: str, *, parents: Iterable[str], message: str, author: Identity, when_s: int
 ) -> GitObject:
-    """The commit object over a tree that is there already."""
+    """The commit object over a tree that is there already, signed where its author signs."""
     who = author.line(when_s)
     lines = [f"tree {tree_oid}", *(f"parent {oid}" for oid in parents)]
     text = message.replace("\0", " ").rstrip("\n")  # git would read no further than a NUL
     lines += [f"author {who}", f"committer {who}", "", text, ""]
-    return GitObject("commit", "\n".join(lines).encode())
+    data = "\n".join(lines).encode()
+    if author.sign is not None:
+        head, _, body = data.partition(b"\n\n")
+        signature = author.sign(data).rstrip(b"\n").replace(b"\n", b"\n ")
+        data = head + b"\n" + _SIGNATURE + signature + b"\n\n" + body
+    return GitObject("commit", data)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A signed commit: the bytes that were signed, and the signature over them."""
+
+    payload: bytes
+    signature: bytes
+
+
+def split_signature(data: bytes) -> Sealed | None:
+    """The signature in a commit object and what it covers, None where there is none.
+
+    A commit with two of them comes back with a signature that fits nothing.
+    """
+    head, blank, body = data.partition(b"\n\n")
+    kept: list[bytes] = []
+    signature: list[bytes] = []
+    inside = False
+    for line in head.split(b"\n"):
+        if inside and line.startswith(b" "):
+            signature.append(line[1:])
+            continue
+        inside = line.startswith(_SIGNATURE)
+        (signature if inside else kept).append(line.removeprefix(_SIGNATURE) if inside else line)
+    if not signature:
+        return None
+    return Sealed(b"\n".join(kept) + blank + body, b"\n".join(signature) + b"\n")
 
 
 def _build_trees(files: Mapping[str, str]) -> tuple[str, list[GitObject]]:

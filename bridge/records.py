@@ -308,6 +308,19 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Seal:
+    """The signed commit that ended a folded job, so that its signature can still be checked.
+
+    `logs` is the id of the tree `logs/`, which the commit signs and the ledger does not keep; None
+    where the job said nothing.
+    """
+
+    payload: str
+    signature: str
+    logs: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerEntry:
     """What the ledger says of an ended job beside the files of its last valid commit.
 
@@ -321,6 +334,7 @@ class LedgerEntry:
         chunks: how many chunks of log the chain holds; the ledger keeps none of them.
         steps: every valid commit but those of the log, oldest first.
         fault: why the commits after `head` did not count.
+        seal: `head` itself, where it is signed.
     """
 
     id: str
@@ -332,6 +346,7 @@ class LedgerEntry:
     chunks: int
     steps: tuple[Step, ...]
     fault: str | None = None
+    seal: Seal | None = None
 
 
 KINDS: dict[str, type[Any]] = {

@@ -14,9 +14,11 @@ LEAF = (
     "canonical.py",
     "schema.py",
     "objects.py",
+    "sshsig.py",
     "plans.py",
     "records.py",
     "states.py",
+    "signers.py",
 )
 _SUFFIXES = (".py", ".json", ".j2", ".css")
 

@@ -6,8 +6,6 @@ form). A DSSE signature is not an SSHSIG, though one Ed25519 key makes both.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from bridge import canonical
 from bridge.errors import IntegrityError, ManifestError, UsageError
+from bridge.signers import read_keyring
+from bridge.sshsig import fingerprint
 from evidence.statements import make_statements
 
 if TYPE_CHECKING:
@@ -24,19 +24,22 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 BUNDLE_SCHEMA = "kakeya.bundle/1"
 BUNDLE_NAME = "evidence.bundle.json"
 MAX_BUNDLE_BYTES = 4 * 1024 * 1024
-_KEY_TYPE = "ssh-ed25519"
 
 
 @dataclass(frozen=True, slots=True)
 class Signers:
-    """The keys that a reader trusts: name by fingerprint, and the public key behind it."""
+    """The keys that a reader trusts: name by fingerprint, and the public key behind it.
+
+    `revoked` are fingerprints that are trusted no more; none of them is among the others.
+    """
 
     names: Mapping[str, str]
     keys: Mapping[str, Any]
+    revoked: frozenset[str] = frozenset()
 
 
-def read_signers(text: str, *, where: str = "signers") -> Signers:
-    """Trusted signers from lines of `name ssh-ed25519 AAAA... [comment]`; `#` starts a comment.
+def read_signers(text: str, *, revoked: str = "", where: str = "signers") -> Signers:
+    """Trusted signers from the two lists of `bridge.signers`.
 
     Raises:
         UsageError: a line that is no such thing, or a key that stands twice.
@@ -44,25 +47,13 @@ def read_signers(text: str, *, where: str = "signers") -> Signers:
     from cryptography.hazmat.primitives.serialization import load_ssh_public_key
     from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
 
-    names: dict[str, str] = {}
-    keys: dict[str, Any] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        words = line.split("#", 1)[0].split()
-        if not words:
-            continue
-        place = f"{where}, line {number}"
-        if len(words) < 3 or words[1] != _KEY_TYPE:
-            raise UsageError(f"`name {_KEY_TYPE} AAAA...` is wanted", where=place)
-        try:
-            public = load_ssh_public_key(" ".join(words[1:3]).encode())
-            fingerprint = _fingerprint(words[2])
-        except (ValueError, TypeError) as error:
-            raise UsageError(f"no public key: {error}", where=place) from error
-        if fingerprint in names:
-            raise UsageError(f"the key of {names[fingerprint]!r} stands twice", where=place)
-        names[fingerprint] = words[0]
-        keys[fingerprint] = SSlibKey.from_crypto(public, keyid=fingerprint)
-    return Signers(names, keys)
+    keyring = read_keyring(text, revoked, source=where)
+    names = {key: name for key, name in keyring.names.items() if key not in keyring.revoked}
+    keys = {
+        key: SSlibKey.from_crypto(load_ssh_public_key(keyring.lines[key].encode()), keyid=key)
+        for key in names
+    }
+    return Signers(names, keys, keyring.revoked)
 
 
 def sign_record(record_bytes: bytes, private_key: bytes) -> bytes:
@@ -111,7 +102,10 @@ def verify_bundle(bundle: bytes, record_bytes: bytes, trusted: Signers) -> tuple
         raise IntegrityError(
             "no key that is enrolled signed this record",
             where=BUNDLE_NAME,
-            problems=tuple(f"signed by {keyid}" for keyid in seen),
+            problems=tuple(
+                f"signed by {'the revoked key ' if keyid in trusted.revoked else ''}{keyid}"
+                for keyid in seen
+            ),
             remedy="enrol the runner's key on the trusted branch, or do not trust the record",
         )
     return tuple(sorted(trusted.names[keyid] for keyid in common))
@@ -143,11 +137,7 @@ def _envelope(statement: Mapping[str, Any]) -> Envelope:
 
 def _sign(envelopes: Sequence[Envelope], private_key: bytes) -> bytes:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import (
-        Encoding,
-        PublicFormat,
-        load_ssh_private_key,
-    )
+    from cryptography.hazmat.primitives.serialization import load_ssh_private_key
     from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]
 
     try:
@@ -159,8 +149,7 @@ def _sign(envelopes: Sequence[Envelope], private_key: bytes) -> bytes:
             "an Ed25519 key is wanted", where="signing key", remedy="ssh-keygen -t ed25519"
         )
     public = key.public_key()
-    line = public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
-    keyid = _fingerprint(line.split()[1])
+    keyid = fingerprint(public.public_bytes_raw())
     signer = CryptoSigner(key, SSlibKey.from_crypto(public, keyid=keyid))
     for envelope in envelopes:
         envelope.sign(signer)
@@ -182,9 +171,3 @@ def _read_bundle(bundle: bytes) -> list[Envelope]:
     if any(envelope.payload_type != PAYLOAD_TYPE for envelope in envelopes):
         raise IntegrityError(f"a payload is not {PAYLOAD_TYPE}", where=BUNDLE_NAME)
     return envelopes
-
-
-def _fingerprint(public_key: str) -> str:
-    """The fingerprint as OpenSSH prints it: `SHA256:...`."""
-    digest = hashlib.sha256(base64.b64decode(public_key, validate=True)).digest()
-    return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"

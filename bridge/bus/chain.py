@@ -11,12 +11,25 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bridge import records
+from bridge.bus.binding import MovedError, bind, check_kept_files, misfits, name_fault, writer_of
 from bridge.bus.refs import JobRef
+from bridge.bus.standing import (
+    RUNNER_EVENTS,
+    SIGNED_STEPS,
+    Fault,
+    ForgedError,
+    Standing,
+    vouch,
+    weaker,
+)
 from bridge.errors import BusError, IntegrityError, KakeyaError, ManifestError
-from bridge.records import Claim, LogChunk, Progress, Request, Requeue, Result
+from bridge.objects import Sealed
+from bridge.records import Claim, Progress, Request, Result, VersionSkewError
+from bridge.signers import Keyring
 from bridge.states import HELD_STATES, TERMINAL_EVENTS, TERMINAL_STATES, Event, State, next_state
 
 MAX_COMMITS = 20_000
+MAX_FAULTS = 20
 RECORD_FILES: dict[Event, str] = {
     Event.REQUEST: "request.json",
     Event.CLAIM: "claim.json",
@@ -32,7 +45,8 @@ _SUBJECT = "kakeya: "
 class Commit:
     """One commit as it was read: the files of its tree as path to blob id.
 
-    `fault` says why the tree is none that a job may have; `files` is empty then.
+    `fault` says why the tree is none that a job may have; `files` is empty then. `sealed` is its
+    signature, where it has one.
     """
 
     oid: str
@@ -40,6 +54,7 @@ class Commit:
     message: str
     files: Mapping[str, str]
     fault: str | None = None
+    sealed: Sealed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +78,13 @@ class Chain:
         claim, claim_oid: the hold in force, None in other states.
         problems: why the request is malformed (then `request` is None).
         fault: why the commits after `head` do not count, None where the tip is valid.
+        fault_kind: of `fault`.
+        faults: every commit so far that did not count, those written over too.
+        standing: who vouches for the claim in force, or for the end of the job; None where no
+            runner has written either.
+        strict: whether its steps were to be signed from the start (`SIGNED_STEPS`).
+        sealed: the signature of the step that ended the job.
+        newer: what a newer program wrote here; nothing after it is judged, and no step may follow.
         archive: the ref that keeps the commits of a job that was read from the ledger, else None.
     """
 
@@ -84,6 +106,12 @@ class Chain:
     result: Result | None = None
     problems: tuple[str, ...] = ()
     fault: str | None = None
+    fault_kind: Fault | None = None
+    faults: tuple[str, ...] = ()
+    standing: Standing | None = None
+    strict: bool = False
+    sealed: Sealed | None = None
+    newer: str = ""
     archive: str | None = None
 
     @property
@@ -93,8 +121,8 @@ class Chain:
 
     @property
     def held(self) -> bool:
-        """Whether a runner holds it now."""
-        return self.state in HELD_STATES
+        """Whether a runner holds it now, as far as this program can tell."""
+        return self.state in HELD_STATES and not self.newer
 
 
 def subject_event(subject: str) -> Event | None:
@@ -115,6 +143,7 @@ def read_chain(
     read_blob: Callable[[str], bytes],
     *,
     bus_id: str | None,
+    keyring: Keyring | None = None,
 ) -> Chain:
     """Judge `commits`, oldest first, as the chain of one job.
 
@@ -124,12 +153,13 @@ def read_chain(
         commits: at least one, each with its whole tree.
         read_blob: content of a blob that was fetched; raises IntegrityError for one that is not.
         bus_id: the bus's own id, so that a request of another bus is refused; None if unknown.
+        keyring: the enrolled keys; without one signatures are still held to what they sign.
 
     Raises:
         BusError: from `read_blob`: nothing can be said of the chain now.
     """
     empty = Chain(ref, job, "", files={})
-    return continue_chain(empty, commits, read_blob, bus_id=bus_id)
+    return continue_chain(empty, commits, read_blob, bus_id=bus_id, keyring=keyring)
 
 
 def continue_chain(
@@ -138,138 +168,128 @@ def continue_chain(
     read_blob: Callable[[str], bytes],
     *,
     bus_id: str | None,
+    keyring: Keyring | None = None,
 ) -> Chain:
     """`chain` with the commits that came since its tip, oldest first; else as `read_chain`."""
+    reading = _Reading(read_blob, bus_id, keyring or Keyring())
     for commit in commits:
+        if chain.newer:
+            chain = replace(chain, tip=commit.oid)
+            continue
         try:
-            grown = _extend(chain, commit, chain.tip or None, read_blob, bus_id)
-            chain = replace(grown, tip=commit.oid, fault=None)
+            grown = reading.extend(chain, commit)
+            chain = replace(grown, tip=commit.oid, fault=None, fault_kind=None)
         except BusError:
             raise
         except KakeyaError as error:
-            # the holder writes over a foreign commit, so later ones may count again
-            chain = replace(chain, tip=commit.oid, fault=f"{commit.oid[:12]}: {error}")
+            chain = reading.pass_over(chain, commit, error)
     return chain
 
 
-def _extend(
-    chain: Chain,
-    commit: Commit,
-    parent: str | None,
-    read_blob: Callable[[str], bytes],
-    bus_id: str | None,
-) -> Chain:
-    subject = commit.message.split("\n", 1)[0]
-    if parent is None:  # whatever its subject: a request pushed by hand may say what it likes
-        return _start(chain, commit, subject, read_blob, bus_id)
-    event = subject_event(subject)
-    if event is None:
-        raise IntegrityError(f"foreign commit, its subject is {subject[:80]!r}")
-    if commit.parents != (parent,):
-        raise IntegrityError("is not the child of the commit before it")
-    state = next_state(chain.state, event)
-    if commit.fault is not None:
-        raise IntegrityError(commit.fault)
-    _check_kept_files(chain, commit)
-    name = RECORD_FILES[event]
-    if name not in commit.files:
-        raise IntegrityError(f"a {event.value} commit without {name}")
-    kind = "result" if event in TERMINAL_EVENTS else event.value
-    record = records.parse(kind, read_blob(commit.files[name]), where=name)
-    changes = _bind(chain, event, record, commit.oid)
-    link = Link(commit.oid, event, subject)
-    return replace(
-        chain,
-        head=commit.oid,
-        state=state,
-        links=(*chain.links, link),
-        files=commit.files,
-        **changes,
-    )
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One reader's look at a chain; see `read_chain`."""
 
+    read_blob: Callable[[str], bytes]
+    bus_id: str | None
+    keyring: Keyring
 
-def _start(
-    chain: Chain,
-    commit: Commit,
-    subject: str,
-    read_blob: Callable[[str], bytes],
-    bus_id: str | None,
-) -> Chain:
-    base = replace(
-        chain,
-        head=commit.oid,
-        state=State.QUEUED,
-        files=commit.files,
-        request_oid=commit.oid,
-        links=(Link(commit.oid, Event.REQUEST, subject),),
-    )
-    if commit.fault is not None:
-        return replace(base, problems=(commit.fault,))
-    try:
-        if "request.json" not in commit.files:
-            raise ManifestError("the commit holds no request.json")
-        request = records.parse_request(read_blob(commit.files["request.json"]))
-        problems = _misfits(request, chain.job, bus_id)
-    except records.VersionSkewError:
-        raise
-    except IntegrityError as error:
-        return replace(base, problems=(f"request.json: {error.message}",))
-    except ManifestError as error:
-        return replace(base, problems=error.problems or (str(error),))
-    if problems:
-        return replace(base, problems=problems)
-    return replace(base, request=request, request_digest=records.digest_of(request))
+    def extend(self, chain: Chain, commit: Commit) -> Chain:
+        """The chain with one more commit that counts."""
+        subject = commit.message.split("\n", 1)[0]
+        if not chain.tip:  # whatever its subject: a request pushed by hand may say what it likes
+            return self._start(chain, commit, subject)
+        event = subject_event(subject)
+        if event is None:
+            raise IntegrityError(f"foreign commit, its subject is {subject[:80]!r}")
+        if commit.parents != (chain.tip,):
+            raise MovedError("is not the child of the commit before it")
+        state = next_state(chain.state, event)
+        if commit.fault is not None:
+            raise IntegrityError(commit.fault)
+        check_kept_files(chain, commit, _LATEST_FILES)
+        try:
+            record = self._record(event, commit)
+        except VersionSkewError as error:
+            self._check_newer(commit)
+            return replace(chain, newer=error.message)
+        changes = bind(chain, event, record, commit.oid)
+        return replace(
+            chain,
+            head=commit.oid,
+            state=state,
+            links=(*chain.links, Link(commit.oid, event, subject)),
+            files=commit.files,
+            sealed=commit.sealed if event in TERMINAL_EVENTS else None,
+            standing=self._vouch(chain, event, record, commit.sealed),
+            **changes,
+        )
 
+    def pass_over(self, chain: Chain, commit: Commit, error: KakeyaError) -> Chain:
+        """The chain as it was, with a word on the commit at its tip that does not count.
 
-def _misfits(request: Request, job: JobRef, bus_id: str | None) -> tuple[str, ...]:
-    wanted: list[tuple[str, Any, Any]] = [
-        ("id", request.id, job.id),
-        ("label", request.label, job.label),
-        ("priority", request.priority, job.priority),
-    ]
-    if bus_id is not None:
-        wanted.append(("bus", request.bus, bus_id))
-    return tuple(
-        f"$.{name}: the request says {said!r}, its ref or bus says {is_!r}"
-        for name, said, is_ in wanted
-        if said != is_
-    )
+        The holder writes over it, so later ones may count again.
+        """
+        kind, why = name_fault(chain, commit, error, self._names_other_job(chain, commit))
+        told = f"{commit.oid[:12]}: {why if kind is Fault.FOREIGN else f'{kind}: {why}'}"
+        faults = (*chain.faults, told)[-MAX_FAULTS:]
+        return replace(chain, tip=commit.oid, fault=told, fault_kind=kind, faults=faults)
 
+    def _record(self, event: Event, commit: Commit) -> Any:
+        name = RECORD_FILES[event]
+        if name not in commit.files:
+            raise IntegrityError(f"a {event.value} commit without {name}")
+        kind = "result" if event in TERMINAL_EVENTS else event.value
+        return records.parse(kind, self.read_blob(commit.files[name]), where=name)
 
-def _check_kept_files(chain: Chain, commit: Commit) -> None:
-    rewritten = sorted(
-        path
-        for path, oid in chain.files.items()
-        if commit.files.get(path) != oid and path not in _LATEST_FILES
-    )
-    if rewritten:
-        raise IntegrityError(f"rewrites or drops {', '.join(rewritten[:4])}")
+    def _names_other_job(self, chain: Chain, commit: Commit) -> bool:
+        """Whether a commit that does not count holds the record of another job."""
+        event = subject_event(commit.message.split("\n", 1)[0])
+        try:
+            record = self._record(event, commit) if event in RECORD_FILES else None
+        except KakeyaError:
+            return False
+        named = getattr(record, "request", None)
+        return named is not None and named != chain.request_digest
 
+    def _vouch(
+        self, chain: Chain, event: Event, record: Any, sealed: Sealed | None
+    ) -> Standing | None:
+        answers = chain.standing if event in RUNNER_EVENTS and chain.claim else None
+        writer = writer_of(chain, event, record)
+        found = vouch(event, writer, sealed, self.keyring, claim=answers, strict=chain.strict)
+        return weaker(answers, found) if event in RUNNER_EVENTS else None
 
-def _bind(chain: Chain, event: Event, record: Any, oid: str) -> dict[str, Any]:
-    if isinstance(record, Result):
-        return _bind_result(chain, event, record)
-    if record.request != chain.request_digest or chain.request_digest is None:
-        raise IntegrityError(f"the {event.value} is bound to another request")
-    if record.attempt != chain.attempt:
-        raise IntegrityError(f"attempt {record.attempt}, expected {chain.attempt}")
-    if isinstance(record, Claim):
-        return {"claim": record, "claim_oid": oid, "log_sequence": 0, "progress": None}
-    if record.claim != chain.claim_oid:
-        raise IntegrityError(f"answers the claim {record.claim[:12]}, which is not in force")
-    if isinstance(record, LogChunk):
-        if record.sequence <= chain.log_sequence:
-            raise IntegrityError(f"log {record.sequence} comes after log {chain.log_sequence}")
-        return {"log_sequence": record.sequence, "progress": record.progress or chain.progress}
-    assert isinstance(record, Requeue)
-    return {"claim": None, "claim_oid": None, "attempt": chain.attempt + 1, "progress": None}
+    def _check_newer(self, commit: Commit) -> None:
+        """Where only enrolled runners count, no stranger stops a job with a future record."""
+        if self.keyring.required or commit.sealed is not None:
+            vouch(Event.REQUEUE, "", commit.sealed, self.keyring, claim=None, strict=True)
+        if self.keyring.required and commit.sealed is None:
+            raise ForgedError("it is not signed, and claims to be of a newer program")
 
-
-def _bind_result(chain: Chain, event: Event, result: Result) -> dict[str, Any]:
-    if result.state != event.value:
-        raise IntegrityError(f"the subject says {event.value}, the record {result.state}")
-    if result.request_commit != chain.request_oid or result.request != chain.request_digest:
-        raise IntegrityError(f"the {event.value} is bound to another request")
-    if result.claim != chain.claim_oid:
-        raise IntegrityError("answers a claim that is not in force")
-    return {"result": result}
+    def _start(self, chain: Chain, commit: Commit, subject: str) -> Chain:
+        base = replace(
+            chain,
+            head=commit.oid,
+            state=State.QUEUED,
+            files=commit.files,
+            request_oid=commit.oid,
+            links=(Link(commit.oid, Event.REQUEST, subject),),
+            strict=SIGNED_STEPS in commit.message.split("\n"),
+        )
+        if commit.fault is not None:
+            return replace(base, problems=(commit.fault,))
+        try:
+            if "request.json" not in commit.files:
+                raise ManifestError("the commit holds no request.json")
+            request = records.parse_request(self.read_blob(commit.files["request.json"]))
+            problems = misfits(request, chain.job, self.bus_id)
+        except VersionSkewError as error:
+            return replace(base, newer=error.message)
+        except IntegrityError as error:
+            return replace(base, problems=(f"request.json: {error.message}",))
+        except ManifestError as error:
+            return replace(base, problems=error.problems or (str(error),))
+        if problems:
+            return replace(base, problems=problems)
+        return replace(base, request=request, request_digest=records.digest_of(request))

@@ -5,11 +5,12 @@ A reader of `git log` on the job's branch gets the whole story from the messages
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bridge import records
 from bridge.bus.chain import RECORD_FILES, Chain
+from bridge.bus.standing import SIGNED_STEPS
 from bridge.objects import Identity, Prepared, build_commit
 from bridge.records import Claim, LogChunk, Request, Requeue, Result
 from bridge.states import Event
@@ -23,9 +24,9 @@ def requester_identity(name: str) -> Identity:
     return Identity(name, "requester@kakeya.invalid")
 
 
-def runner_identity(runner: str) -> Identity:
-    """The author of a runner's commits."""
-    return Identity(f"kakeya runner {runner}", f"{runner}@kakeya.invalid")
+def runner_identity(runner: str, sign: Callable[[bytes], bytes] | None = None) -> Identity:
+    """The author of a runner's commits; with `sign`, of signed ones."""
+    return Identity(f"kakeya runner {runner}", f"{runner}@kakeya.invalid", sign)
 
 
 def compose_request(request: Request, *, when_s: int, signature: bytes | None = None) -> Prepared:
@@ -37,6 +38,7 @@ def compose_request(request: Request, *, when_s: int, signature: bytes | None = 
         f"code {request.code}",
         f"labels {', '.join(request.labels)}; priority {request.priority}",
         *(f"predicts {item.id} ({item.credence}): {item.text}" for item in request.predictions),
+        SIGNED_STEPS,
     ]
     return build_commit(
         {
@@ -72,11 +74,13 @@ def compose_step(
         files: further files by path, such as a chunk of log or the evidence.
         story: lines for the commit's body.
     """
+    over = [f"writes over {chain.fault}"] if chain.fault else []
     return build_commit(
         {RECORD_FILES[event]: records.to_bytes(record), **(files or {})},
         kept_files=chain.files,
         parents=(chain.tip,),
-        message=_message(_subject(event, record), [*_story(record), *story]) + f"\n{SKIP_CI}\n",
+        message=_message(_subject(event, record), [*_story(record), *over, *story])
+        + f"\n{SKIP_CI}\n",
         author=author,
         when_s=when_s,
     )

@@ -12,8 +12,18 @@ from typing import cast
 from bridge import records
 from bridge.bus.chain import Chain, Commit, Link, read_chain
 from bridge.bus.refs import JobRef
+from bridge.bus.standing import RUNNER_EVENTS, ForgedError, Standing, Word, vouch
 from bridge.errors import IntegrityError
-from bridge.records import Claim, LedgerEntry, Result, Step, clean_text
+from bridge.objects import (
+    FOLDER_MODE,
+    Sealed,
+    build_files,
+    build_tree,
+    parse_commit,
+    parse_tree,
+)
+from bridge.records import Claim, LedgerEntry, Result, Seal, Step, clean_text
+from bridge.signers import Keyring
 from bridge.states import Event, State
 
 ENTRY = "entry.json"
@@ -46,7 +56,46 @@ def make_entry(chain: Chain, archive: str) -> LedgerEntry:
         chunks=sum(link.event is Event.LOG for link in chain.links),
         steps=steps,
         fault=None if chain.fault is None else clean_text(chain.fault, _MAX_FAULT),
+        seal=_keep_seal(chain),
     )
+
+
+def _keep_seal(chain: Chain) -> Seal | None:
+    if chain.sealed is None:
+        return None
+    try:
+        payload = chain.sealed.payload.decode("utf-8")
+        signature = chain.sealed.signature.decode("ascii")
+    except UnicodeDecodeError:
+        return None  # no program of ours signed it
+    logs = {path: oid for path, oid in chain.files.items() if path.startswith(_LEFT_OUT)}
+    tree = build_files({}, logs)[1][-2].oid if logs else None  # the last one is the root
+    return Seal(payload, signature, tree)
+
+
+def _vouch(
+    entry: LedgerEntry, result: Result, files: Mapping[str, str], keyring: Keyring
+) -> Standing | None:
+    """Who vouches for a folded job's end, by the signature of the commit that ended it."""
+    event, runner = Event(result.state), result.by
+    if event not in RUNNER_EVENTS:
+        return None
+    if entry.seal is None:
+        return Standing(Word.UNSIGNED, runner)
+    sealed = Sealed(entry.seal.payload.encode(), entry.seal.signature.encode())
+    try:
+        if parse_commit(sealed.payload)[0] != _whole_tree(files, entry.seal.logs):
+            raise ForgedError("its signature is not over these files")
+        return vouch(event, runner, sealed, keyring, claim=None, strict=False)
+    except ForgedError as error:
+        return Standing(Word.VOID, runner, why=error.message)
+
+
+def _whole_tree(files: Mapping[str, str], logs: str | None) -> str:
+    """The id of the tree that holds the kept files and, where there were some, the logs."""
+    tree = build_files({}, files)[1][-1]
+    rows = parse_tree(tree.data)
+    return build_tree({**rows, **({"logs": (FOLDER_MODE, logs)} if logs else {})}).oid
 
 
 def restore_chain(
@@ -56,6 +105,7 @@ def restore_chain(
     read_blob: Callable[[str], bytes],
     *,
     bus_id: str | None,
+    keyring: Keyring | None = None,
 ) -> Chain:
     """The chain that an entry tells of, without its log.
 
@@ -65,6 +115,7 @@ def restore_chain(
         files: what the ledger keeps: path to blob id.
         read_blob: content of a blob.
         bus_id: the bus's own id, None if unknown.
+        keyring: the keys that vouch for its end.
 
     Raises:
         IntegrityError: the result is not bound to the request beside it.
@@ -92,5 +143,6 @@ def restore_chain(
         claim_oid=result.claim,
         result=result,
         fault=entry.fault,
+        standing=_vouch(entry, result, files, keyring or Keyring()),
         archive=entry.archive,
     )

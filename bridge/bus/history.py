@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bridge.bus.cache import Cache
 from bridge.bus.chain import MAX_COMMITS, Commit, subject_event
 from bridge.canonical import printable
 from bridge.errors import CacheError, IntegrityError
-from bridge.objects import is_plain_path, parse_commit, parse_tree
+from bridge.objects import is_plain_path, parse_commit, parse_tree, split_signature
 from bridge.states import Event
 
 _MAX_TREE_FILES = 5_000
@@ -61,9 +63,11 @@ class History:
         while oid is not None and oid != known:
             if len(commits) >= MAX_COMMITS:
                 raise IntegrityError(f"the chain has more than {MAX_COMMITS} commits")
-            tree, parents, message = parse_commit(self.commit_or_tree(oid, "commit"))
+            data = self.commit_or_tree(oid, "commit")
+            tree, parents, message = parse_commit(data)
             last = not parents or self._begins(message, parents[0])
-            commits.append(self._judge_tree(oid, parents, message, tree, is_first=last))
+            commit = self._judge_tree(oid, parents, message, tree, is_first=last)
+            commits.append(replace(commit, sealed=split_signature(data)))
             oid = None if last else parents[0]
         return commits[::-1], known is not None and oid == known
 

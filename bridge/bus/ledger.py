@@ -24,6 +24,7 @@ from bridge.errors import BusError, CacheError, IntegrityError, KakeyaError
 from bridge.git import Git
 from bridge.objects import parse_commit, parse_tree
 from bridge.records import BusIdentity, KeyNote, LedgerEntry
+from bridge.signers import Keyring
 
 _LOCAL = "refs/now/ledger"
 _TOP = "tree:2"  # the commit, its tree, and the folders of the years
@@ -49,9 +50,13 @@ class Ledger:
         refs: names under the bus's root.
         cache: its clone `ledger.git` holds spines, `jobs.git` the files of entries.
         history: reads `jobs.git`.
+        keyring: the keys that vouch for what runners wrote.
     """
 
-    def __init__(self, url: str, refs: Refs, cache: Cache, history: History) -> None:
+    def __init__(
+        self, url: str, refs: Refs, cache: Cache, history: History, keyring: Keyring
+    ) -> None:
+        self._keyring = keyring
         self._url, self._refs = url, refs
         self._cache, self._history = cache, history
 
@@ -230,7 +235,8 @@ class Ledger:
         if job is None or not job_id == job.id == entry.id:
             raise IntegrityError(f"the entry speaks of {entry.ref}", where=job_id)
         files = self._history.files(rows[FILES][1])
-        return restore_chain(entry, job, files, self._history.blob, bus_id=bus_id)
+        read = self._history.blob
+        return restore_chain(entry, job, files, read, bus_id=bus_id, keyring=self._keyring)
 
     def _bring_entries(self, trees: Sequence[str]) -> None:
         jobs = self._cache.jobs

@@ -19,6 +19,7 @@ from bridge.errors import BusError, CacheError, IntegrityError, KakeyaError
 from bridge.git import Git, PushReply, says_no
 from bridge.objects import Prepared, parse_commit
 from bridge.records import BusIdentity
+from bridge.signers import Keyring
 
 __all__ = ["SMALL_BLOBS", "GitBus", "Outcome", "Snapshot", "Update"]
 
@@ -55,6 +56,7 @@ class GitBus(BusView):
         fast: speak smart HTTP without git processes, where the address is one of those.
         pause: how to wait between retries, in seconds.
         max_job_bytes, max_poll_bytes: see `BusView`.
+        keyring: the keys that vouch for what runners write.
     """
 
     def __init__(
@@ -68,9 +70,12 @@ class GitBus(BusView):
         pause: Callable[[float], None] = time.sleep,
         max_job_bytes: int = MAX_JOB_BYTES,
         max_poll_bytes: int = MAX_POLL_BYTES,
+        keyring: Keyring | None = None,
     ) -> None:
         bounds = {"max_job_bytes": max_job_bytes, "max_poll_bytes": max_poll_bytes}
-        super().__init__(url, cache, refs=refs, profile=profile, fast=fast, **bounds)
+        super().__init__(
+            url, cache, refs=refs, profile=profile, fast=fast, keyring=keyring, **bounds
+        )
         self._pause = pause
 
     def create_identity(self, identity: BusIdentity, when_s: int) -> BusIdentity:

@@ -20,6 +20,7 @@ from bridge.errors import BusError, IntegrityError, TooLargeError, UsageError
 from bridge.git import FastPath, RefTip, check_url
 from bridge.objects import parse_commit
 from bridge.records import BusIdentity, CancelWish, Heartbeat
+from bridge.signers import Keyring
 
 _REMEMBERED = 64  # chains that are read on from where they were read last
 
@@ -45,6 +46,7 @@ class BusView:
         max_job_bytes: largest pack that one fetch of jobs may bring.
         max_poll_bytes: largest pack of commits that one poll may bring.
         fast: speak smart HTTP without git processes, where the address is one of those.
+        keyring: the keys that vouch for what runners write.
     """
 
     def __init__(
@@ -57,10 +59,12 @@ class BusView:
         fast: bool = True,
         max_job_bytes: int = MAX_JOB_BYTES,
         max_poll_bytes: int = MAX_POLL_BYTES,
+        keyring: Keyring | None = None,
     ) -> None:
         self.url = check_url(url)
         self.refs = refs
         self.profile = profile
+        self.keyring = keyring or Keyring()
         self.cache = cache
         timeout_s = profile.network_timeout_s
         self.fast = FastPath.to(self.url, timeout_s) if fast else None
@@ -70,7 +74,7 @@ class BusView:
             url, refs, self._cache, max_job_bytes=max_job_bytes, max_poll_bytes=max_poll_bytes
         )
         self._history = History(self._cache)
-        self.ledger = Ledger(self.url, refs, self._cache, self._history)
+        self.ledger = Ledger(self.url, refs, self._cache, self._history, self.keyring)
         self._chains: dict[str, Chain] = {}
 
     def close(self) -> None:
@@ -179,7 +183,9 @@ class BusView:
         known = self._chains.get(ref)
         commits, follows = self._history.walk(tip, known.tip if known else None)
         chain = known if known is not None and follows else Chain(ref, job, "", files={})
-        chain = continue_chain(chain, commits, self._history.blob, bus_id=bus_id)
+        chain = continue_chain(
+            chain, commits, self._history.blob, bus_id=bus_id, keyring=self.keyring
+        )
         self._chains.pop(ref, None)
         self._chains[ref] = chain
         if len(self._chains) > _REMEMBERED:

@@ -62,11 +62,14 @@ def tell(status: JobStatus) -> list[tuple[str, str]]:
         rows.append(("result", status.result.message))
     if status.exit:
         rows.append(("ended by", f"{status.exit.reason} (exit code {status.exit.code})"))
+    if status.standing:
+        rows.append(("signed", str(status.standing)))
+    if status.newer:
+        rows.append(("newer", status.newer))
     rows += [("problem", problem) for problem in status.problems]
     if status.result:
         rows += [("problem", problem) for problem in status.result.problems]
-    if status.fault:
-        rows.append(("fault", status.fault))
+    rows += [("fault", fault) for fault in status.faults]
     return [*rows, *(("story", subject) for subject in status.story)]
 
 
@@ -95,7 +98,7 @@ def list_command(limit: int, states: tuple[str, ...], folded: bool, **given: Any
     if shared["as_json"]:
         print_json({"schema": "kakeya.jobs/1", "jobs": [job.as_json() for job in jobs]})
         return
-    columns = ("id", "preset", "state", "verdict", "attempt", "runner", "by")
+    columns = ("id", "preset", "state", "verdict", "attempt", "runner", "signed", "by")
     print_table("", columns, [_row(job) for job in jobs])
     if not jobs and (states or any(wanted.values())):
         say("no such job on this bus" + ("" if folded else "; --all looks into the ledger too"))
@@ -103,14 +106,21 @@ def list_command(limit: int, states: tuple[str, ...], folded: bool, **given: Any
         say("no jobs on this bus yet: kakeya_remote run PRESET")
 
 
+def _preset(job: JobStatus) -> str:
+    if job.request is not None:
+        return job.request.preset.name
+    return "(newer)" if job.newer else "(malformed)"
+
+
 def _row(job: JobStatus) -> tuple[str, ...]:
     return (
         job.id,
-        job.request.preset.name if job.request else "(malformed)",
+        _preset(job),
         job.state.value if job.state else "unreadable",
         job.verdict or "",
         str(job.attempt),
         job.runner or "",
+        job.standing.word.value if job.standing else "",
         job.request.requested_by if job.request else "",
     )
 

@@ -60,9 +60,12 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 def style_of(word: str) -> str:
     """The colour of a state or a verdict on a terminal; nothing for other words."""
     colours = {
-        "green": ("pass", "done", "ok"),
+        "green": ("pass", "done", "ok", "enrolled"),
         "red": ("fail", "failed", "rejected", "lost", "error", "fault"),
-        "yellow": ("inconclusive", "missing", "cancelled", "expired", "warning", "declines"),
+        "yellow": (
+            *("inconclusive", "missing", "cancelled", "expired", "warning", "declines"),
+            *("unsigned", "not enrolled"),
+        ),
         "cyan": ("queued", "claimed", "running"),
     }
     return next((colour for colour, words in colours.items() if word in words), "")

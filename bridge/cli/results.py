@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bridge.cli.options import bus_options, merge_shared, open_client
-from bridge.cli.output import print_json, print_line, print_table, say
+from bridge.cli.output import escape_controls, print_json, print_line, print_table, say
 
 if TYPE_CHECKING:
     from bridge.client import Client
@@ -46,6 +46,8 @@ def results_command(job_id: str, folder: Path | None, **given: Any) -> None:
         ("file", "bytes", "sha256"),
         [(path, str(size), digest) for path, (digest, size) in results.files.items()],
     )
+    if results.status.standing is not None:
+        print_line(escape_controls(str(results.status.standing)))
     print_line(str(results.folder))
     if results.evidence is not None:
         say(f"check it: kakeya_remote evidence verify {results.folder}")

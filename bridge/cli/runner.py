@@ -124,8 +124,11 @@ class Stopping:
 
 
 def _open(given: dict[str, Any]) -> Runner:
+    from dataclasses import replace
+
     from bridge.bus.remote import GitBus
     from bridge.runner.daemon import Runner
+    from bridge.runner.key import choose_key
     from bridge.runner.trust import open_trust
 
     config = _load(given)
@@ -135,12 +138,15 @@ def _open(given: dict[str, Any]) -> Runner:
         config.state_dir,
         allow_edits=config.allow_edits,
     )
+    keyring = replace(trust.keyring, required=config.require_enrolled)
+    key = choose_key(config.state_dir, config.name, keyring)
     bus = GitBus(
         config.bus,
         config.cache_dir,
         refs=config.refs,
         profile=config.profile,
         fast=config.fast_path,
+        keyring=keyring,
     )
     if trust.edited:
         click.echo(
@@ -148,7 +154,9 @@ def _open(given: dict[str, Any]) -> Runner:
             f"{trust.commit[:12]}; records say so",
             err=True,
         )
-    return Runner(config, trust, bus)
+    enrolled = config.name if key.fingerprint in keyring.names else "nobody: runner enroll"
+    click.echo(f"signs with {key.fingerprint}, enrolled as {enrolled}", err=True)
+    return Runner(config, trust, bus, key=key)
 
 
 def _load(given: dict[str, Any]) -> RunnerConfig:
@@ -185,6 +193,7 @@ def _defaults() -> dict[str, Any]:
     if settings.bus is not None:
         defaults["bus"] = settings.bus
         defaults["root"] = settings.refs.root
+    defaults["require_enrolled"] = settings.require_enrolled
     return defaults
 
 

@@ -18,6 +18,7 @@ from bridge.client.checkout import (
     Checkout,
     find_checkout,
     read_catalog,
+    read_enrolled,
     requester_name,
     resolve_code,
 )
@@ -147,8 +148,17 @@ class Client(Overview):
                 profile=profile,
                 fast=self.settings.fast_path,
                 pause=pause,
+                keyring=read_enrolled(self.checkout, required=self.demands_enrolled),
             )
         return self._bus
+
+    @property
+    def demands_enrolled(self) -> bool:
+        """Whether steps of runners that are not enrolled count for nothing here.
+
+        An embedded bus has one runner, which the caller starts and trusts.
+        """
+        return self.settings.require_enrolled and self.embedded is None
 
     def found(self) -> Founded:
         """Make the remote a bus, or find that it is one."""

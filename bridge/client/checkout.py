@@ -10,10 +10,12 @@ import importlib.resources
 from dataclasses import dataclass
 from pathlib import Path
 
+from bridge.bus.enrolled import keyring_at
 from bridge.canonical import is_oid
 from bridge.errors import UsageError
 from bridge.git import Git
 from bridge.records import clean_text
+from bridge.signers import Keyring
 from presets.catalog import Catalog, load_catalog, parse_catalog
 
 _PRESETS = "presets"
@@ -76,6 +78,17 @@ def read_catalog(checkout: Checkout | None) -> tuple[Catalog, str]:
         return parse_catalog(files), f"commit {(checkout.head or '')[:12]} of {checkout.root}"
     folder = Path(str(importlib.resources.files("presets")))
     return load_catalog(folder), f"the installed package, {folder}"
+
+
+def read_enrolled(checkout: Checkout | None, *, required: bool) -> Keyring:
+    """The enrolled and revoked keys that the commit at HEAD lists; none outside a checkout.
+
+    Raises:
+        UsageError: a line of a list that is no such thing.
+    """
+    if checkout is None:
+        return Keyring(required=required, source="no checkout")
+    return keyring_at(checkout.git, checkout.head, required=required)
 
 
 def resolve_code(checkout: Checkout | None, revision: str) -> str:

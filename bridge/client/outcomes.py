@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.bus.chain import Chain
+from bridge.bus.standing import Standing, Word
 from bridge.errors import ExitCode
 from bridge.records import Exit, Progress, Request, Result, to_json
 from bridge.states import State
@@ -49,6 +50,10 @@ class JobStatus:
         result: the terminal record, where there is one.
         problems: why the request is malformed.
         fault: why the commits at the tip do not count.
+        faults: every commit of the chain that did not count, those written over too.
+        standing: who vouches for the runner's claim, or for the result; None where no runner
+            wrote either.
+        newer: what a newer program wrote here, "" where this one reads all of it.
         story: subject of every valid commit, oldest first.
         tip: oid of the ref's tip.
     """
@@ -65,6 +70,9 @@ class JobStatus:
     fault: str | None
     story: tuple[str, ...]
     tip: str
+    faults: tuple[str, ...] = ()
+    standing: Standing | None = None
+    newer: str = ""
 
     @property
     def ended(self) -> bool:
@@ -103,6 +111,9 @@ def status_of(chain: Chain) -> JobStatus:
         fault=chain.fault,
         story=tuple(link.subject for link in chain.links),
         tip=chain.tip,
+        faults=chain.faults or ((chain.fault,) if chain.fault else ()),
+        standing=chain.standing,
+        newer=chain.newer,
     )
 
 
@@ -176,17 +187,37 @@ class Outcome:
         }
 
 
-def outcome_of(status: JobStatus, waited_s: float) -> Outcome:
-    """The outcome of a job that has ended."""
+def outcome_of(status: JobStatus, waited_s: float, *, require_enrolled: bool = False) -> Outcome:
+    """The outcome of a job that has ended.
+
+    Where only enrolled runners count, an old result that none of them signed ends as refused.
+    """
     assert status.result is not None
     result = status.result
     words = result.state if result.verdict is None else f"{result.state}, verdict {result.verdict}"
     message = f"{words}: {result.message}" if result.message else words
     if result.state == "done" and result.verdict is None:
         message += " (not judged: the runner wrote no verdict)"
-    return Outcome(
-        status, exit_code_of(result), message, details=result.problems, waited_s=waited_s
-    )
+    standing, details = status.standing, result.problems
+    code = exit_code_of(result)
+    if standing is not None and standing.word is not Word.ENROLLED:
+        details = (*details, str(standing))
+        if require_enrolled:
+            code = ExitCode.REFUSED
+            message += " (not signed by an enrolled runner, as require_enrolled demands)"
+    return Outcome(status, code, message, details=details, waited_s=waited_s)
+
+
+def standing_json(standing: Standing | None) -> dict[str, Any] | None:
+    """Who vouches for a result, as `--json` prints it."""
+    if standing is None:
+        return None
+    return {
+        "standing": standing.word.value,
+        "runner": standing.runner,
+        "key": standing.key,
+        "text": str(standing),
+    }
 
 
 def _job_json(status: JobStatus) -> dict[str, Any]:
@@ -204,6 +235,9 @@ def _job_json(status: JobStatus) -> dict[str, Any]:
         "result": to_json(status.result) if status.result else None,
         "problems": list(status.problems),
         "fault": status.fault,
+        "faults": list(status.faults),
+        "signed": standing_json(status.standing),
+        "newer": status.newer,
         "story": list(status.story),
         "tip": status.tip,
     }

@@ -11,7 +11,7 @@ from typing import Any
 from bridge import canonical
 from bridge.bus.chain import Chain
 from bridge.bus.requester import RequesterBus
-from bridge.client.outcomes import JobStatus, status_of
+from bridge.client.outcomes import JobStatus, standing_json, status_of
 from bridge.errors import IntegrityError, UsageError
 
 EVIDENCE = "evidence.json"
@@ -42,6 +42,7 @@ class Results:
             "id": self.status.id,
             "state": self.status.state.value if self.status.state else None,
             "verdict": self.status.verdict,
+            "signed": standing_json(self.status.standing),
             "folder": str(self.folder),
             "files": [
                 {"path": path, "sha256": digest, "bytes": size}

@@ -23,7 +23,10 @@ from presets import strict_yaml
 APPLICATION = "kakeya_remote"
 REPO_FILE = "kakeya.yaml"
 USER_FILE = "config.yaml"
-KEYS = ("bus", "root", "profile", "labels", "fast_path")
+KEYS = (
+    *("bus", "root", "profile", "labels", "fast_path", "require_enrolled"),
+    "signing_key",
+)
 _Layer = dict[str, tuple[Any, str]]  # key to (value, where it came from)
 _SCP_ADDRESS = re.compile(r"[^/]+:")  # host:path or user@host:path, as git reads it
 
@@ -40,6 +43,8 @@ class Settings:
         cache: folder for the clones of this bus; None where there is no bus.
         sources: which setting came from where, for `doctor`.
         fast_path: speak smart HTTP without git processes, where the bus is reached so.
+        require_enrolled: let the steps of runners that are not enrolled count for nothing.
+        signing_key: the SSH key that signs requests; None where no setting names one.
     """
 
     bus: str | None
@@ -49,6 +54,8 @@ class Settings:
     cache: Path | None
     sources: Mapping[str, str]
     fast_path: bool = True
+    require_enrolled: bool = False
+    signing_key: Path | None = None
 
     def require(self) -> tuple[str, Profile, Path]:
         """The bus's address, profile and cache folder.
@@ -79,7 +86,8 @@ def load_settings(
     Args:
         flags: `bus`, `root`, `profile`, `labels` of a command line; None or absent where not given.
         environment: `KAKEYA_BUS`, `KAKEYA_ROOT`, `KAKEYA_PROFILE`, `KAKEYA_LABELS` (commas),
-            `KAKEYA_FAST_PATH` (true or false), `KAKEYA_CACHE` (base folder of the cache).
+            `KAKEYA_FAST_PATH` and `KAKEYA_REQUIRE_ENROLLED` (true or false), `KAKEYA_SIGNING_KEY`,
+            `KAKEYA_CACHE` (base folder of the cache).
         folder: where relative paths of flags and variables start.
         checkout: root of the worktree whose `kakeya.yaml` counts, or None.
         user_folder: where the user's own file lies; the platform's place by default.
@@ -99,6 +107,7 @@ def load_settings(
                 values[key], sources[key] = value, source
     bus = values.get("bus")
     refs = Refs(values.get("root", DEFAULT_ROOT))
+    signing_key = values.get("signing_key")
     profile = None if bus is None else choose_profile(values.get("profile"), bus)
     return Settings(
         bus=bus,
@@ -108,6 +117,8 @@ def load_settings(
         cache=None if bus is None else cache_folder(bus, refs.root, environment),
         sources=MappingProxyType(sources),
         fast_path=values.get("fast_path", True),
+        require_enrolled=bool(values.get("require_enrolled", False)),
+        signing_key=None if signing_key is None else Path(signing_key).expanduser(),
     )
 
 
@@ -147,8 +158,11 @@ def _from_environment(environment: Mapping[str, str], folder: Path) -> _Layer:
         given["bus"] = absolute_bus(given["bus"], folder)
     if "labels" in given:
         given["labels"] = [part.strip() for part in given["labels"].split(",") if part.strip()]
-    if "fast_path" in given:
-        given["fast_path"] = _truth(given["fast_path"], names["fast_path"])
+    if "signing_key" in given:
+        given["signing_key"] = str(folder / Path(given["signing_key"]).expanduser())
+    for key in ("fast_path", "require_enrolled"):
+        if key in given:
+            given[key] = _truth(given[key], names[key])
     return {key: (value, names[key]) for key, value in given.items()}
 
 
@@ -174,4 +188,12 @@ def _from_file(path: Path) -> _Layer:
     )
     if "bus" in document:
         document["bus"] = absolute_bus(document["bus"], path.parent)
+    if "signing_key" in document:
+        if path.name == REPO_FILE:  # a repository has no say in what its readers sign with
+            raise UsageError(
+                "$.signing_key: a key is named in your own file, not in a repository",
+                where=str(path),
+                remedy=f"write it into {USER_FILE} of your user, or set KAKEYA_SIGNING_KEY",
+            )
+        document["signing_key"] = str(path.parent / Path(document["signing_key"]).expanduser())
     return {key: (value, str(path)) for key, value in document.items()}

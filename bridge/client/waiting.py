@@ -114,6 +114,10 @@ class Waiting:
                 return self._unfinished(self._chain)
             self._clock.pause(self._pause_s(left_s))
 
+    def _outcome(self, chain: Chain) -> Outcome:
+        required = self._bus.keyring.required
+        return outcome_of(status_of(chain), self._waited_s(), require_enrolled=required)
+
     def _waited_s(self) -> float:
         return self._clock.monotonic_s() - self._started_s
 
@@ -129,7 +133,7 @@ class Waiting:
             chain = self._look(sight)
             self._outage_since_s = None
             if chain.ended:
-                return outcome_of(status_of(chain), self._waited_s())
+                return self._outcome(chain)
             if chain.state is State.QUEUED:
                 return self._poll_queued(chain, sight)
             if chain.held:
@@ -185,7 +189,7 @@ class Waiting:
             return None
         self._chain = self._bus.load(self._ref)
         self._watcher.update(status_of(self._chain))
-        return outcome_of(status_of(self._chain), self._waited_s())
+        return self._outcome(self._chain)
 
     def _refused(self, chain: Chain, queue: Queue) -> Outcome:
         return Outcome(

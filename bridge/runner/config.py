@@ -38,6 +38,7 @@ class RunnerConfig:
         keep_jobs: folders of ended jobs that are kept for a person to look at.
         retention: when ended jobs are folded into the ledger, and for how long logs are kept.
         fast_path: speak smart HTTP without git processes, where the bus is reached so.
+        require_enrolled: let the steps of runners that are not enrolled count for nothing.
     """
 
     name: str
@@ -61,6 +62,7 @@ class RunnerConfig:
     keep_jobs: int = 5
     retention: Retention = field(default_factory=Retention)
     fast_path: bool = True
+    require_enrolled: bool = False
 
     @property
     def isolation(self) -> str:
@@ -141,6 +143,7 @@ def parse_config(document: Any, *, where: str, base: Path) -> RunnerConfig:
         keep_jobs=document.get("keep_jobs", 5),
         retention=Retention(**document.get("fold", {})),
         fast_path=document.get("fast_path", True),
+        require_enrolled=document.get("require_enrolled", False),
     )
 
 

@@ -25,6 +25,7 @@ from bridge.runner.config import RunnerConfig
 from bridge.runner.heart import Heart
 from bridge.runner.held import HeldJobs, MakeAttempt
 from bridge.runner.housekeeping import Housekeeping
+from bridge.runner.key import RunnerKey
 from bridge.runner.outbox import Outbox
 from bridge.runner.policy import Refuse, Take
 from bridge.runner.queue import Queue
@@ -52,6 +53,7 @@ class Runner:
         clock: time and chance.
         say: told each event in one line.
         make_attempt: makes an attempt of a claimed job.
+        key: signs its steps; None for a runner that signs nothing.
     """
 
     def __init__(
@@ -63,12 +65,13 @@ class Runner:
         clock: Clock | None = None,
         say: Callable[[str], None] = _tell,
         make_attempt: MakeAttempt = Attempt,
+        key: RunnerKey | None = None,
     ) -> None:
         self.config, self.trust, self.bus = config, trust, bus
         self.draining = False
         self._clock = clock or Clock()
         self._say = say
-        self._steps = Steps(config, self._clock.wall_s)
+        self._steps = Steps(config, self._clock.wall_s, key.sign if key else None)
         self._outbox = Outbox(config.state_dir / "outbox")
         self._heart = Heart(config, bus, self._clock.wall_s)
         self._queue = Queue(config, trust, self._clock.chance)

@@ -26,9 +26,16 @@ class Steps:
     Args:
         config: who writes, and under which lease.
         wall: Unix seconds, for people alone.
+        sign: signs its commits, None where nothing does.
     """
 
-    def __init__(self, config: RunnerConfig, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        config: RunnerConfig,
+        wall: Callable[[], float],
+        sign: Callable[[bytes], bytes] | None = None,
+    ) -> None:
+        self.author = runner_identity(config.name, sign)
         self._config = config
         self._wall = wall
 
@@ -40,7 +47,7 @@ class Steps:
             chain,
             event,
             record,
-            author=runner_identity(self._config.name),
+            author=self.author,
             when_s=int(self._wall()),
             files=files,
         )
@@ -100,8 +107,7 @@ class Steps:
 
     def signer(self) -> Signer:
         """The hand that this runner has under a step that anyone may take."""
-        author = runner_identity(self._config.name)
-        return Signer(self._config.name, author, secrets.token_hex(8), int(self._wall()))
+        return Signer(self._config.name, self.author, secrets.token_hex(8), int(self._wall()))
 
 
 def advance(chain: Chain, event: Event, record: Record, commit: Prepared) -> Chain:

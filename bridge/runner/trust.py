@@ -6,12 +6,14 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from bridge.bus.enrolled import keyring_at
 from bridge.errors import RefusedError, UsageError
 from bridge.git import Git
 from bridge.objects import GitObject
+from bridge.signers import Keyring
 from presets.catalog import Catalog, parse_catalog
 
 DECIDING = ("bridge", "evidence", "executors", "presets")
@@ -27,6 +29,7 @@ class Trust:
         folder: its files, without `.git`; evaluator, bootstrap and supervisor run from here.
         catalog: its presets and assets.
         edited: deciding files of the running program that differ from the commit.
+        keyring: its enrolled and revoked keys.
     """
 
     commit: str
@@ -34,6 +37,7 @@ class Trust:
     folder: Path
     catalog: Catalog
     edited: tuple[str, ...]
+    keyring: Keyring = field(default_factory=Keyring)
 
 
 def open_trust(checkout: Path, commit: str | None, state_dir: Path, *, allow_edits: bool) -> Trust:
@@ -76,7 +80,7 @@ def open_trust(checkout: Path, commit: str | None, state_dir: Path, *, allow_edi
                 problems=edited[:20],
                 remedy="commit or undo these edits and start the runner from that checkout",
             )
-        return Trust(oid, git.tree_of(oid), folder, catalog, edited)
+        return Trust(oid, git.tree_of(oid), folder, catalog, edited, keyring_at(git, oid))
     finally:
         git.close()
 

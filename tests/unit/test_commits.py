@@ -52,6 +52,7 @@ def test_a_request_tells_what_is_asked() -> None:
         f"code {request.code}",
         "labels any; priority 5",
         "predicts p1 (0.7): recall stays above 0.9",
+        "steps: signed",
     ]
 
 
