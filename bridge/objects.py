@@ -99,6 +99,17 @@ def objects_from_bytes(data: bytes) -> tuple[str, tuple[GitObject, ...]]:
     return oid, tuple(objects)
 
 
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The commit of a branch that a request stands on, and what its root folder holds.
+
+    `entries` maps each name to (mode, object id).
+    """
+
+    oid: str
+    entries: Mapping[str, tuple[str, str]]
+
+
 def is_plain_path(path: str) -> bool:
     """Whether every part of a slash-separated path is an ordinary name, and none is git's own."""
     folded = [part.casefold().rstrip(". ") for part in path.split("/")]
@@ -113,21 +124,24 @@ def build_commit(
     message: str,
     author: Identity,
     when_s: int,
+    base: Base | None = None,
 ) -> Prepared:
     """A commit whose tree is `kept_files` (path to blob id) with `new_files` laid over it.
+
+    Where there is a `base`, the tree holds its entries too, but for names that the files take.
 
     Raises:
         IntegrityError: a path that git or a file system reads as something else, or one that is a
             file and a folder at once.
     """
-    tree_oid, objects = build_files(new_files, kept_files)
+    tree_oid, objects = build_files(new_files, kept_files, base)
     blobs = {path: GitObject("blob", data).oid for path, data in new_files.items()}
     commit = seal_tree(tree_oid, parents=parents, message=message, author=author, when_s=when_s)
     return Prepared(commit.oid, (*objects, commit), {**kept_files, **blobs})
 
 
 def build_files(
-    new_files: Mapping[str, bytes], kept_files: Mapping[str, str]
+    new_files: Mapping[str, bytes], kept_files: Mapping[str, str], base: Base | None = None
 ) -> tuple[str, tuple[GitObject, ...]]:
     """The tree of `kept_files` with `new_files` laid over it, and its blobs and trees.
 
@@ -139,7 +153,7 @@ def build_files(
         raise IntegrityError(f"{strange[0]!r} cannot be a path in a commit")
     blobs = {path: GitObject("blob", data) for path, data in new_files.items()}
     files = {**kept_files, **{path: blob.oid for path, blob in blobs.items()}}
-    tree_oid, trees = _build_trees(files)
+    tree_oid, trees = _build_trees(files, base.entries if base else {})
     return tree_oid, (*blobs.values(), *trees)
 
 
@@ -187,7 +201,9 @@ def split_signature(data: bytes) -> Sealed | None:
     return Sealed(b"\n".join(kept) + blank + body, b"\n".join(signature) + b"\n")
 
 
-def _build_trees(files: Mapping[str, str]) -> tuple[str, list[GitObject]]:
+def _build_trees(
+    files: Mapping[str, str], below: Mapping[str, tuple[str, str]]
+) -> tuple[str, list[GitObject]]:
     entries: dict[str, tuple[str, str]] = {}
     folders: dict[str, dict[str, str]] = {}
     for path, oid in files.items():
@@ -201,10 +217,10 @@ def _build_trees(files: Mapping[str, str]) -> tuple[str, list[GitObject]]:
         raise IntegrityError(f"{min(both)!r} is a file and a folder at once")
     trees: list[GitObject] = []
     for name, inner in folders.items():
-        oid, inner_trees = _build_trees(inner)
+        oid, inner_trees = _build_trees(inner, {})
         entries[name] = ("40000", oid)
         trees += inner_trees
-    tree = build_tree(entries)
+    tree = build_tree({**below, **entries})
     return tree.oid, [*trees, tree]
 
 

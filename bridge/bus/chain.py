@@ -23,7 +23,7 @@ from bridge.bus.standing import (
     weaker,
 )
 from bridge.errors import BusError, IntegrityError, KakeyaError, ManifestError
-from bridge.objects import Sealed
+from bridge.objects import Base, Sealed
 from bridge.records import Claim, Progress, Request, Result, VersionSkewError
 from bridge.signers import Keyring
 from bridge.states import HELD_STATES, TERMINAL_EVENTS, TERMINAL_STATES, Event, State, next_state
@@ -46,7 +46,8 @@ class Commit:
     """One commit as it was read: the files of its tree as path to blob id.
 
     `fault` says why the tree is none that a job may have; `files` is empty then. `sealed` is its
-    signature, where it has one.
+    signature, where it has one. `base` is the commit of a branch that the first commit of a chain
+    stands on, if any; none of its files counts.
     """
 
     oid: str
@@ -55,6 +56,7 @@ class Commit:
     files: Mapping[str, str]
     fault: str | None = None
     sealed: Sealed | None = None
+    base: Base | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class Chain:
         strict: whether its steps were to be signed from the start (`SIGNED_STEPS`).
         sealed: the signature of the step that ended the job.
         newer: what a newer program wrote here; nothing after it is judged, and no step may follow.
+        base: the commit of a branch that the request stands on, None where it is an orphan.
         archive: the ref that keeps the commits of a job that was read from the ledger, else None.
     """
 
@@ -112,6 +115,7 @@ class Chain:
     strict: bool = False
     sealed: Sealed | None = None
     newer: str = ""
+    base: Base | None = None
     archive: str | None = None
 
     @property
@@ -273,6 +277,7 @@ class _Reading:
             head=commit.oid,
             state=State.QUEUED,
             files=commit.files,
+            base=commit.base,
             request_oid=commit.oid,
             links=(Link(commit.oid, Event.REQUEST, subject),),
             strict=SIGNED_STEPS in commit.message.split("\n"),

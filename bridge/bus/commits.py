@@ -11,7 +11,7 @@ from typing import Any
 from bridge import records
 from bridge.bus.chain import RECORD_FILES, Chain
 from bridge.bus.standing import SIGNED_STEPS
-from bridge.objects import Identity, Prepared, build_commit
+from bridge.objects import Base, Identity, Prepared, build_commit
 from bridge.records import Claim, LogChunk, Request, Requeue, Result
 from bridge.states import Event
 
@@ -29,8 +29,13 @@ def runner_identity(runner: str, sign: Callable[[bytes], bytes] | None = None) -
     return Identity(f"kakeya runner {runner}", f"{runner}@kakeya.invalid", sign)
 
 
-def compose_request(request: Request, *, when_s: int, signature: bytes | None = None) -> Prepared:
-    """The orphan commit that submits a request: the request file, and its signature if any."""
+def compose_request(
+    request: Request, *, when_s: int, signature: bytes | None = None, base: Base | None = None
+) -> Prepared:
+    """The commit that submits a request: the request file, and its signature if any.
+
+    An orphan, or the child of `base` with its tree, so that GitHub finds workflow files in it.
+    """
     params = ", ".join(f"{key}={value}" for key, value in sorted(request.params.items()))
     body = [
         f"preset {request.preset.name} ({request.preset.digest[:19]})",
@@ -46,7 +51,8 @@ def compose_request(request: Request, *, when_s: int, signature: bytes | None = 
             **({SIGNATURE: signature} if signature else {}),
         },
         kept_files={},
-        parents=(),
+        parents=(base.oid,) if base else (),
+        base=base,
         message=_message(f"request {request.preset.name}, by {request.requested_by}", body),
         author=requester_identity(request.requested_by),
         when_s=when_s,
@@ -79,6 +85,7 @@ def compose_step(
         {RECORD_FILES[event]: records.to_bytes(record), **(files or {})},
         kept_files=chain.files,
         parents=(chain.tip,),
+        base=chain.base,
         message=_message(_subject(event, record), [*_story(record), *over, *story])
         + f"\n{SKIP_CI}\n",
         author=author,

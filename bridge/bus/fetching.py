@@ -4,6 +4,9 @@ Measured over smart HTTP, 200 live jobs: an idle poll with `--depth=1` asks for 
 (201 wants, 63 ms), one without asks for none (33 ms). Reading a job after one more log chunk, with
 1 MB of log before it: all of it again without negotiation (141 ms), 2 KB with its last tip named
 (50 ms). To name every tip of a cache costs a round trip for each few dozen.
+
+A chain that stands on a branch (Actions) is fetched no deeper than the commit it stands on: the
+commits that came with the poll tell how long it is.
 """
 
 from __future__ import annotations
@@ -13,9 +16,11 @@ from dataclasses import dataclass
 
 from bridge.bus.cache import Cache
 from bridge.bus.chain import subject_event
+from bridge.bus.history import event_of
 from bridge.bus.refs import Refs
-from bridge.errors import BusError, CacheError, TooLargeError
+from bridge.errors import BusError, CacheError, IntegrityError, TooLargeError
 from bridge.git import Git, RefTip
+from bridge.objects import Base, parse_commit, parse_tree
 from bridge.states import Event
 
 SMALL_BLOBS = "blob:limit=300k"  # every record and log chunk fits; hostile bulk does not
@@ -25,6 +30,8 @@ MAX_JOB_BYTES = 256 * 2**20
 MAX_POLL_BYTES = 512 * 2**20
 _REMEMBERED = 64  # chains that are fetched again when the cache was lost
 _MAX_NAMED = 32  # tips that the remote is told of in one fetch
+_MAX_STEPS = 2_000  # of a chain that are looked through for the branch it stands on
+_SLACK = 32  # commits that may come between a poll and the fetch that follows
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,8 @@ class Fetcher:
         self._max_bytes, self._max_poll_bytes = max_job_bytes, max_poll_bytes
         self._fetched: dict[str, _Fetched] = {}
         self._logged: dict[str, str] = {}
+        self._seen: dict[str, str] = {}
+        self._bases: dict[str, None] = {}
 
     def look(
         self, patterns: Iterable[str], prefixes: Iterable[str]
@@ -69,7 +78,8 @@ class Fetcher:
         """
         root, tips = self._refs.root, self._cache.tips
         refspecs = [f"+{root}/{item}:refs/tips/{item}" for item in patterns]
-        logged = [oid for oid in self._logged.values() if tips.has(oid)]
+        named = (*self._bases, *self._logged.values())
+        logged = [oid for oid in named if tips.has(oid)]
         try:
             tips.fetch(
                 self._url,
@@ -101,10 +111,16 @@ class Fetcher:
         jobs, local = self._cache.jobs, self._local(ref)
         whole = object_filter is None
         known = [] if whole else self._known(jobs, [ref])
+        depth = None if known else self._depth(ref)
+        if depth and not whole:
+            known = [oid for oid in reversed(self._bases) if jobs.has(oid)][:_MAX_NAMED]
+        if depth:  # with a depth, git does not call a ref that is gone an error
+            jobs.delete_ref(local)
         refspec = f"+{ref}:{local}"
         jobs.fetch(
             self._url,
             [refspec],
+            depth=depth,
             object_filter=object_filter,
             again=whole,
             known=known,
@@ -112,6 +128,8 @@ class Fetcher:
         )
         tip = jobs.tip_of(local)
         if tip is None:
+            if depth:
+                raise BusError(f"{ref} is gone", where=self._url)
             raise CacheError("a ref that was fetched is not here", where=str(jobs.path))
         self._remember(ref, _Fetched(object_filter, jobs, tip))
         return tip
@@ -124,6 +142,11 @@ class Fetcher:
             TooLargeError: more than `max_job_bytes` come with all of them.
         """
         jobs = self._cache.jobs
+        alone = [ref for ref in refs if not self._known(jobs, [ref]) and self._depth(ref)]
+        both = {ref: self.fetch(ref) for ref in alone}
+        refs = [ref for ref in refs if ref not in both]
+        if not refs:
+            return both
         refspecs = [f"+{ref}:{self._local(ref)}" for ref in refs]
         known = self._known(jobs, refs)
         jobs.fetch(
@@ -137,7 +160,46 @@ class Fetcher:
         tips = {ref: here[self._local(ref)].oid for ref in refs if self._local(ref) in here}
         for ref, tip in tips.items():
             self._remember(ref, _Fetched(SMALL_BLOBS, jobs, tip))
-        return tips
+        return both | tips
+
+    def fetch_base(self) -> Base:
+        """Fetch the remote's default branch, its newest commit and the folders of it alone.
+
+        Raises:
+            BusError: it has none, or does not answer.
+        """
+        jobs, local = self._cache.jobs, "refs/base/head"
+        jobs.delete_ref(local)
+        jobs.fetch(
+            self._url,
+            [f"+HEAD:{local}"],
+            depth=1,
+            object_filter="blob:none",
+            max_bytes=self._max_bytes,
+        )
+        oid = jobs.tip_of(local)
+        if oid is None:
+            raise CacheError("a ref that was fetched is not here", where=str(jobs.path))
+        tree = parse_commit(jobs.read(oid)[1])[0]
+        self._bases[oid] = None
+        return Base(oid, parse_tree(jobs.read(tree)[1]))
+
+    def _depth(self, ref: str) -> int | None:
+        """How many commits bring a chain that stands on a branch; None for one that does not."""
+        tips, oid = self._cache.tips, self._seen.get(ref)
+        message = ""
+        for count in range(_MAX_STEPS):
+            try:
+                _, parents, below = parse_commit(tips.read(oid)[1]) if oid else ("", (), "")
+            except IntegrityError:  # the clone is a new one
+                return None
+            if oid and event_of(message) is Event.REQUEST and event_of(below) is None:
+                self._bases[oid] = None
+                return count + 1 + _SLACK
+            if not parents:
+                return None
+            oid, message = parents[0], below
+        return None
 
     def recent(self, *, lost: bool = False) -> list[tuple[str, str | None]]:
         """The refs fetched lately and their filters, latest first.
@@ -170,6 +232,7 @@ class Fetcher:
             if local.startswith(prefix):
                 ref = f"{self._refs.root}/{local.removeprefix('refs/tips/')}"
                 tips[ref] = RefTip(ref, tip.oid, tip.subject)
+                self._seen[ref] = tip.oid
         below = f"{self._refs.root}/{rest}"
         kept = {ref: oid for ref, oid in self._logged.items() if not ref.startswith(below)}
         self._logged = kept | {

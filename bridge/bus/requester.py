@@ -11,6 +11,7 @@ from bridge.bus.ledger import is_not_there
 from bridge.bus.remote import GitBus
 from bridge.errors import BusError, KakeyaError
 from bridge.git import RefTip
+from bridge.objects import Base
 from bridge.records import Heartbeat, KeyNote
 
 _COMMITTER = re.compile(rb"^committer .* ([0-9]{1,12}) [+-][0-9]{4}$", re.MULTILINE)
@@ -62,6 +63,23 @@ class RequesterBus(GitBus):
             chain = self.ledger.load(job_id, bus_id=self.identity().id)
             ref = chain.ref if chain is not None else None
         return ref
+
+    def fetch_base(self) -> Base:
+        """The newest commit of the remote's default branch, for a request to stand on.
+
+        Raises:
+            BusError: it has none, or does not answer.
+        """
+        try:
+            return self._cache.work(self._fetcher.fetch_base)
+        except BusError as error:
+            if not is_not_there(error):
+                raise
+            raise BusError(
+                "the remote has no default branch that a request could stand on",
+                where=self.url,
+                remedy="push the trusted branch there, or ask without --on-push",
+            ) from error
 
     def list_refs(self) -> dict[str, str]:
         """Every ref below the root and what it points at; lists all refs of the remote on the wire.

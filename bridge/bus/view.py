@@ -181,7 +181,9 @@ class BusView:
     def _read(self, ref: str, job: JobRef, tip: str, bus_id: str) -> Chain:
         """The chain at a tip that is here; only what came since the last look is read."""
         known = self._chains.get(ref)
-        commits, follows = self._history.walk(tip, known.tip if known else None)
+        commits, follows = self._history.walk(
+            tip, known.tip if known else None, known.base if known else None
+        )
         chain = known if known is not None and follows else Chain(ref, job, "", files={})
         chain = continue_chain(
             chain, commits, self._history.blob, bus_id=bus_id, keyring=self.keyring

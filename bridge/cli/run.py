@@ -28,6 +28,7 @@ _MAX_NAMED_EDITS = 5
 )
 @click.option("--code", default=None, metavar="REV", help="Whose code runs.  [default: HEAD]")
 @click.option("--push-code", is_flag=True, help="Send the code commit to the bus first.")
+@click.option("--on-push", is_flag=True, help="Let GitHub Actions see it: docs/actions.md.")
 @click.option("--label", "labels", multiple=True, help="A label the runner must have too.")
 @click.option("--priority", type=click.IntRange(0, 9), help="0 first, 9 last.  [default: 5]")
 @click.option("--queue-timeout", "queue_timeout_s", type=int, metavar="SECONDS")
@@ -90,6 +91,7 @@ def run_command(**given: Any) -> None:
             key=given["key"],
             push=given["push_code"],
             signing_key=given["signing_key"],
+            on_push=given["on_push"],
         )
         announce(submission, shared, waits=waits)
         if waits:

@@ -32,7 +32,7 @@ from bridge.client.overview import Overview
 from bridge.client.results import Results
 from bridge.client.retrying import draft_retry
 from bridge.client.settings import Settings, load_settings
-from bridge.client.submission import push_keyed, push_request
+from bridge.client.submission import Envelope, push_keyed, push_request
 from bridge.client.waiting import Silent, Waiting, Watcher
 from bridge.clock import Clock
 from bridge.errors import UsageError
@@ -215,6 +215,7 @@ class Client(Overview):
         predictions: Sequence[Prediction] = (),
         key: str | None = None,
         push_code: bool = False,
+        on_push: bool = False,
     ) -> Submission:
         """Ask for one job; returns once it is on the bus.
 
@@ -229,6 +230,7 @@ class Client(Overview):
             predictions: what is expected, written down before the run.
             key: idempotency key: the same manifest under it gives the same job.
             push_code: send the code commit to the bus first.
+            on_push: see `send`.
 
         Raises:
             ManifestError: every fault at its path.
@@ -244,7 +246,8 @@ class Client(Overview):
             queue_timeout_s=queue_timeout_s,
             executor=executor,
         )
-        return self.send(self.draft(draft, code=code), key=key, push=push_code)
+        request = self.draft(draft, code=code)
+        return self.send(request, key=key, push=push_code, on_push=on_push)
 
     def send(
         self,
@@ -253,25 +256,36 @@ class Client(Overview):
         key: str | None = None,
         push: bool = False,
         signing_key: Path | None = None,
+        on_push: bool = False,
     ) -> Submission:
-        """Put a request of `draft` on the bus, signed with an SSH key if one is given.
+        """Put a request of `draft` on the bus.
+
+        Args:
+            request: what is asked.
+            key: idempotency key, as for `submit`.
+            push: send the code commit to the bus first.
+            signing_key: SSH key that signs the request.
+            on_push: let its commit stand on the remote's default branch, so that GitHub Actions
+                sees the push (docs/actions.md); the setting `on_push` says so for every request.
 
         Raises as `submit`, and UsageError where the key cannot sign.
         """
-        signature = None
+        signature = base = None
         if signing_key is not None:
             signature = sign_request(to_bytes(request), signing_key.expanduser().absolute())
+        if (on_push or self.settings.on_push) and self.embedded is None:
+            base = self.bus.fetch_base()
+        envelope = Envelope(signature, base)
         if push:
             push_code(self.bus, self.checkout, request.code)
         elif self.embedded is None:
             check_code(self.bus, self.checkout, request.code)
         job_id, created = request.id, True
         if key is None:
-            ref = push_request(
-                self.bus, request, when_s=int(self.clock.wall_s()), signature=signature
-            )
+            when_s = int(self.clock.wall_s())
+            ref = push_request(self.bus, request, when_s=when_s, envelope=envelope)
         else:
-            ref, job_id, created = push_keyed(self.bus, request, key, self.clock, signature)
+            ref, job_id, created = push_keyed(self.bus, request, key, self.clock, envelope)
         edits = self.checkout.git.changed_files() if self.checkout else ()
         return Submission(job_id, ref, self.bus.url, request, created, edits)
 

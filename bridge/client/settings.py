@@ -25,7 +25,7 @@ REPO_FILE = "kakeya.yaml"
 USER_FILE = "config.yaml"
 KEYS = (
     *("bus", "root", "profile", "labels", "fast_path", "require_enrolled"),
-    "signing_key",
+    *("signing_key", "on_push"),
 )
 _Layer = dict[str, tuple[Any, str]]  # key to (value, where it came from)
 _SCP_ADDRESS = re.compile(r"[^/]+:")  # host:path or user@host:path, as git reads it
@@ -41,6 +41,7 @@ class Settings:
         profile: the bus's clocks; None where there is no bus.
         labels: labels added to every request that names none itself.
         cache: folder for the clones of this bus; None where there is no bus.
+        on_push: requests stand on the remote's default branch, for GitHub Actions to see.
         sources: which setting came from where, for `doctor`.
         fast_path: speak smart HTTP without git processes, where the bus is reached so.
         require_enrolled: let the steps of runners that are not enrolled count for nothing.
@@ -56,6 +57,7 @@ class Settings:
     fast_path: bool = True
     require_enrolled: bool = False
     signing_key: Path | None = None
+    on_push: bool = False
 
     def require(self) -> tuple[str, Profile, Path]:
         """The bus's address, profile and cache folder.
@@ -86,8 +88,8 @@ def load_settings(
     Args:
         flags: `bus`, `root`, `profile`, `labels` of a command line; None or absent where not given.
         environment: `KAKEYA_BUS`, `KAKEYA_ROOT`, `KAKEYA_PROFILE`, `KAKEYA_LABELS` (commas),
-            `KAKEYA_FAST_PATH` and `KAKEYA_REQUIRE_ENROLLED` (true or false), `KAKEYA_SIGNING_KEY`,
-            `KAKEYA_CACHE` (base folder of the cache).
+            `KAKEYA_FAST_PATH`, `KAKEYA_REQUIRE_ENROLLED` and `KAKEYA_ON_PUSH` (true or false),
+            `KAKEYA_SIGNING_KEY`, `KAKEYA_CACHE` (base folder of the cache).
         folder: where relative paths of flags and variables start.
         checkout: root of the worktree whose `kakeya.yaml` counts, or None.
         user_folder: where the user's own file lies; the platform's place by default.
@@ -119,6 +121,7 @@ def load_settings(
         fast_path=values.get("fast_path", True),
         require_enrolled=bool(values.get("require_enrolled", False)),
         signing_key=None if signing_key is None else Path(signing_key).expanduser(),
+        on_push=values.get("on_push", False),
     )
 
 
@@ -160,7 +163,7 @@ def _from_environment(environment: Mapping[str, str], folder: Path) -> _Layer:
         given["labels"] = [part.strip() for part in given["labels"].split(",") if part.strip()]
     if "signing_key" in given:
         given["signing_key"] = str(folder / Path(given["signing_key"]).expanduser())
-    for key in ("fast_path", "require_enrolled"):
+    for key in ("fast_path", "require_enrolled", "on_push"):
         if key in given:
             given[key] = _truth(given[key], names[key])
     return {key: (value, names[key]) for key, value in given.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 from bridge import records
 from bridge.bus.commits import compose_note, compose_request, requester_identity
@@ -12,28 +13,48 @@ from bridge.bus.remote import Update
 from bridge.bus.requester import RequesterBus
 from bridge.clock import Clock
 from bridge.errors import BusError, KakeyaError, UsageError
+from bridge.objects import Base, Prepared
 from bridge.records import KeyNote, Request
 
 _MAX_KEY = 200
 
 
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What a request's commit has beside the request.
+
+    Attributes:
+        signature: the requester's, over the request's bytes.
+        base: the commit of a branch that it stands on; None makes it an orphan.
+    """
+
+    signature: bytes | None = None
+    base: Base | None = None
+
+    def compose(self, request: Request, when_s: int) -> Prepared:
+        """The commit that submits `request`."""
+        return compose_request(request, when_s=when_s, signature=self.signature, base=self.base)
+
+
+BARE = Envelope()
+
+
 def push_request(
-    bus: RequesterBus, request: Request, *, when_s: int, signature: bytes | None = None
+    bus: RequesterBus, request: Request, *, when_s: int, envelope: Envelope = BARE
 ) -> str:
-    """Push a request, with its signature if any, as a new branch; returns its ref.
+    """Push a request as a new branch; returns its ref.
 
     Raises:
         BusError: the remote refuses it, or has a job of this id already.
     """
     ref = bus.refs.job(JobRef(request.label, request.priority, request.id))
-    update = Update(ref, None, compose_request(request, when_s=when_s, signature=signature))
-    (swap,) = bus.swap([update])
+    (swap,) = bus.swap([Update(ref, None, envelope.compose(request, when_s))])
     _check_swap(swap, ref)
     return ref
 
 
 def push_keyed(
-    bus: RequesterBus, request: Request, key: str, clock: Clock, signature: bytes | None = None
+    bus: RequesterBus, request: Request, key: str, clock: Clock, envelope: Envelope
 ) -> tuple[str, str, bool]:
     """Push a request under an idempotency key, or find the job that has it.
 
@@ -46,7 +67,7 @@ def push_keyed(
     key_ref = bus.refs.key(key_digest(key))
     taken = bus.load_key(key_ref)
     if taken is None:
-        taken = _push_both(bus, request, key_ref, clock, signature)
+        taken = _push_both(bus, request, key_ref, clock, envelope)
     if taken is None:
         return bus.refs.job(JobRef(request.label, request.priority, request.id)), request.id, True
     if taken.manifest != records.manifest_digest(request):
@@ -73,7 +94,7 @@ def key_digest(key: str) -> str:
 
 
 def _push_both(
-    bus: RequesterBus, request: Request, key_ref: str, clock: Clock, signature: bytes | None
+    bus: RequesterBus, request: Request, key_ref: str, clock: Clock, envelope: Envelope
 ) -> KeyNote | None:
     """Create job and key in one push; returns who had the key, None where it is ours now."""
     when_s = int(clock.wall_s())
@@ -82,7 +103,7 @@ def _push_both(
     subject = f"key of {request.id}, by {request.requested_by}"
     ref = bus.refs.job(JobRef(request.label, request.priority, request.id))
     updates = [
-        Update(ref, None, compose_request(request, when_s=when_s, signature=signature)),
+        Update(ref, None, envelope.compose(request, when_s)),
         Update(key_ref, None, compose_note("key.json", note, subject, author, when_s)),
     ]
     swap = bus.swap(updates, atomic=True)[0]
