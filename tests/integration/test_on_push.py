@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from bridge import records
-from bridge.bus.refs import JobRef
+from bridge.bus.commits import compose_request
+from bridge.bus.refs import JobRef, Refs
+from bridge.bus.remote import Outcome, Update
+from bridge.bus.requester import RequesterBus
 from bridge.cli.main import main
 from bridge.client.api import Client
 from bridge.errors import BusError, UsageError
 from bridge.states import Event, State
 from tests import samples
-from tests.actors import open_bus
+from tests.actors import FAST, WHEN_S, Actor, open_bus
 from tests.integration.client_rig import Listener, Rig, ScriptedRunner, open_client, open_rig
 from tests.lab import commit_all, git_in, make_bare
 from tests.rawgit import RawGit
+from tests.servers.transport import Transport
 
 HISTORY = 60
 
@@ -187,5 +191,39 @@ def test_a_remote_without_a_default_branch_says_what_to_do(tmp_path: Path) -> No
 def test_a_variable_that_is_neither_true_nor_false_is_refused(tmp_path: Path) -> None:
     from bridge.client.settings import load_settings
 
-    with pytest.raises(UsageError, match="true or false"):
+    with pytest.raises(UsageError, match="neither true nor false"):
         load_settings({}, {"KAKEYA_ON_PUSH": "1"}, folder=tmp_path, checkout=None)
+
+
+@pytest.mark.real("git", "git-http-backend", "nginx", "fcgiwrap")
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "git"])
+def test_over_http_by_either_way(
+    serve: Callable[[str], Transport], tmp_path: Path, fast: bool
+) -> None:
+    remote = serve("http").create()
+    url, raw = remote.url, RawGit(remote.path)
+    names = {name: ("100644", raw.store("blob", name.encode())) for name in ("README", "run.sh")}
+    raw.run("update-ref", "refs/heads/main", raw.commit(raw.tree(names), message="a program"))
+    raw.run("symbolic-ref", "HEAD", "refs/heads/main")
+    first = open_bus(url, tmp_path / "first")
+    first.close()
+
+    def actor(name: str) -> Actor:
+        bus = RequesterBus(url, tmp_path / name, refs=Refs(), profile=FAST, fast=fast)
+        return Actor(bus, name)
+
+    asker, runner = actor("asker"), actor("runner")
+    base = asker.bus.fetch_base()
+    assert (base.oid, dict(base.entries)) == (raw.tip("main"), names)
+    request = samples.make_request(asker.bus.identity().id)
+    ref = asker.bus.refs.job(JobRef("any", 5, request.id))
+    commit = compose_request(request, when_s=WHEN_S, base=base)
+    assert asker.bus.swap([Update(ref, None, commit)]) == (Outcome.WON,)
+    runner.bus.poll()
+    assert runner.bus.load(ref).request == request
+    chain = runner.advance(ref, Event.CLAIM, Event.LOG, Event.DONE)
+    assert (chain.state, chain.fault) == (State.DONE, None)
+    assert asker.bus.load(ref).result == chain.result
+    assert raw.run("ls-tree", "--name-only", ref, "README") == "README"
+    for one in (asker, runner):
+        one.bus.close()
