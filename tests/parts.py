@@ -47,6 +47,7 @@ PARTS: dict[str, tuple[Callable[[], bool], str]] = {
     "munged": (_program("munged"), "apt-get install munge"),
     "paramiko": (_package("paramiko"), "pip install 'kakeya-remote[ssh]'"),
     "root": (lambda: os.geteuid() == 0, "run the tests as root"),
+    "cc": (_program("cc"), "apt-get install gcc"),
     "act": (_program("act"), "pip install 'kakeya-remote[test]'"),
     "chromium": (_program("chromium"), "apt-get install chromium"),
     "npm": (_program("npm"), "apt-get install npm"),

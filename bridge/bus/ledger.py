@@ -7,7 +7,7 @@ cost none. Measured before: 1 KB against 8.1 MB for all of 50,000 entries (git_b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import cast
 
@@ -18,8 +18,7 @@ from bridge.bus.entry import ENTRY, FILES, restore_chain
 from bridge.bus.fetching import SMALL_BLOBS
 from bridge.bus.history import History
 from bridge.bus.refs import Refs
-from bridge.bus.spine import KEYS, entry_path, key_path
-from bridge.canonical import is_ulid
+from bridge.bus.spine import entry_path, key_path
 from bridge.errors import BusError, CacheError, IntegrityError, KakeyaError
 from bridge.git import Git
 from bridge.objects import parse_commit, parse_tree
@@ -28,7 +27,6 @@ from bridge.signers import Keyring
 
 _LOCAL = "refs/now/ledger"
 _TOP = "tree:2"  # the commit, its tree, and the folders of the years
-_CHUNK = 50
 _NOT_THERE = (
     "not our ref",
     "couldn't find remote ref",
@@ -87,7 +85,7 @@ class Ledger:
         def work() -> Chain | None:
             tip = self.refresh()
             tree = self.walk(tip, [path]).get(path) if tip else None
-            return None if tree is None else self._restore(job_id, tree, bus_id)
+            return None if tree is None else self.restore(job_id, tree, bus_id)
 
         return self._cache.work(work)
 
@@ -115,18 +113,6 @@ class Ledger:
             return cast("KeyNote", note)
 
         return self._cache.work(work)
-
-    def newest(self, *, bus_id: str | None = None) -> Iterator[Chain]:
-        """Every ended job, the newest id first; entries that cannot be read are left out."""
-        tip = self._cache.work(self.refresh)
-        for hour in self._hours(tip) if tip else ():
-            rows = self._cache.work(lambda hour=hour: self._rows(hour))  # type: ignore[misc]
-            ids = sorted((name for name in rows if is_ulid(name)), reverse=True)
-            for start in range(0, len(ids), _CHUNK):
-                chunk = {job_id: rows[job_id][1] for job_id in ids[start : start + _CHUNK]}
-                yield from self._cache.work(
-                    lambda chunk=chunk: self._restore_all(chunk, bus_id)  # type: ignore[misc]
-                )
 
     def fetch_chain(self, chain: Chain) -> str | None:
         """Bring the commits of a folded job into `jobs.git`; None where its archive is expired."""
@@ -173,7 +159,7 @@ class Ledger:
         found: dict[tuple[str, ...], str] = {}
         for depth in range(max(map(len, paths), default=0)):
             # a month comes with its days, an hour alone: it may hold hundreds of entries
-            self._bring(set(at.values()), "tree:1" if depth == 2 else "tree:0")
+            self.bring(set(at.values()), "tree:1" if depth == 2 else "tree:0")
             for path, tree in list(at.items()):
                 mode, oid = parse_tree(self._read(tree, "tree")).get(path[depth], ("", ""))
                 del at[path]
@@ -183,36 +169,14 @@ class Ledger:
                     at[path] = oid
         return found
 
-    def _hours(self, tip: str) -> Iterator[str]:
-        """The trees of every hour that has entries, newest first."""
-        trees = [self._cache.work(lambda: self.tree_of(tip))]
-        yield from self._descend(trees[0], 4)
-
-    def _descend(self, tree: str, levels: int) -> Iterator[str]:
-        if levels == 0:
-            yield tree
-            return
-        rows = self._cache.work(lambda: self._rows(tree))
-        for name in sorted(rows, reverse=True):
-            mode, oid = rows[name]
-            if mode == "40000" and name != KEYS:
-                yield from self._descend(oid, levels - 1)
-
-    def _rows(self, tree: str) -> dict[str, tuple[str, str]]:
-        self._bring([tree], "tree:0")
+    def rows(self, tree: str, object_filter: str = "tree:0") -> dict[str, tuple[str, str]]:
+        """What stands in a tree of the spine: name to (mode, id)."""
+        self.bring([tree], object_filter)
         return parse_tree(self._read(tree, "tree"))
 
-    def _restore_all(self, trees: Mapping[str, str], bus_id: str | None) -> list[Chain]:
-        self._bring_entries(list(trees.values()))
-        chains = []
-        for job_id, tree in trees.items():
-            with suppress(IntegrityError):
-                chains.append(self._restore(job_id, tree, bus_id))
-        return chains
-
-    def _restore(self, job_id: str, tree: str, bus_id: str | None) -> Chain:
+    def restore(self, job_id: str, tree: str, bus_id: str | None) -> Chain:
         """The job in an entry's folder; whatever is wrong with it, the ledger is to blame."""
-        self._bring_entries([tree])
+        self.bring_entries([tree])
         try:
             return self._parse(job_id, tree, bus_id)
         except (BusError, IntegrityError):
@@ -238,7 +202,8 @@ class Ledger:
         read = self._history.blob
         return restore_chain(entry, job, files, read, bus_id=bus_id, keyring=self._keyring)
 
-    def _bring_entries(self, trees: Sequence[str]) -> None:
+    def bring_entries(self, trees: Sequence[str]) -> None:
+        """Bring the folders of entries, with every small file."""
         jobs = self._cache.jobs
         missing = [oid for oid in trees if not jobs.has(oid)]
         if not missing:
@@ -254,7 +219,8 @@ class Ledger:
             refspec = f"+{self._refs.ledger}:{_LOCAL}"
             jobs.fetch(self._url, [refspec], object_filter=SMALL_BLOBS, again=True)
 
-    def _bring(self, oids: Iterable[str], object_filter: str) -> None:
+    def bring(self, oids: Iterable[str], object_filter: str) -> None:
+        """Bring those of these trees of the spine that are not here."""
         git = self.git
         missing = sorted(oid for oid in oids if not git.has(oid))
         if not missing:
@@ -270,7 +236,7 @@ class Ledger:
             git.fetch(self._url, [refspec], depth=1, object_filter=SMALL_BLOBS, again=True)
 
     def _bring_blob(self, oid: str) -> bytes:
-        self._bring([oid], "tree:0")
+        self.bring([oid], "tree:0")
         return self._read(oid, "blob")
 
     def _read(self, oid: str, wanted: str) -> bytes:

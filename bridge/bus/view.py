@@ -16,6 +16,7 @@ from bridge.bus.history import History
 from bridge.bus.ledger import Ledger
 from bridge.bus.profile import Profile
 from bridge.bus.refs import JobRef, Refs
+from bridge.bus.roll import Roll
 from bridge.errors import BusError, IntegrityError, TooLargeError, UsageError
 from bridge.git import FastPath, RefTip, check_url
 from bridge.objects import parse_commit
@@ -75,6 +76,7 @@ class BusView:
         )
         self._history = History(self._cache)
         self.ledger = Ledger(self.url, refs, self._cache, self._history, self.keyring)
+        self.roll = Roll(self.url, self._cache, self._history, self.ledger)
         self._chains: dict[str, Chain] = {}
 
     def close(self) -> None:

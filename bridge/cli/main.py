@@ -35,6 +35,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "evidence": ("bridge.cli.evidence", "evidence_group", "Show and verify evidence."),
     "runner": ("bridge.cli.runner", "runner_group", "Serve a bus with this machine."),
     "bus": ("bridge.cli.bus", "bus_group", "Make a bus."),
+    "site": ("bridge.cli.site", "site_group", "Write a bus as pages that need no server."),
+    "usage": ("bridge.cli.usage", "usage_command", "Show what jobs took, by whom and where."),
     "mcp": ("bridge.cli.mcp", "mcp_command", "Serve the presets to a coding agent as tools."),
     "doctor": ("bridge.cli.doctor", "doctor_command", "Look for what keeps jobs from moving."),
     "demo": ("bridge.cli.demo", "demo_command", "Run a real job across a real bus, here."),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 from itertools import islice
 
 from bridge.bus.requester import RequesterBus
+from bridge.client.census import Counted, walk_jobs
 from bridge.client.check import Check, check_bus
 from bridge.client.checkout import Checkout, requester_name
 from bridge.client.fleet import RunnerView, read_fleet
@@ -73,7 +74,7 @@ class Overview(ABC):
         jobs = [*islice(filter(fits, self._live()), limit)]
         if folded:
             bus_id = self.bus.identity().id
-            ended = (status_of(chain) for chain in self.bus.ledger.newest(bus_id=bus_id))
+            ended = (status_of(chain) for chain in self.bus.roll.newest(bus_id=bus_id))
             jobs += islice(filter(fits, ended), limit)
         return tuple(sorted(jobs, key=lambda job: job.id, reverse=True)[:limit])
 
@@ -83,6 +84,18 @@ class Overview(ABC):
         for start in range(0, len(newest), _CHUNK):
             chains = self.bus.load_all(newest[start : start + _CHUNK])
             yield from sorted(map(status_of, chains), key=lambda job: job.id, reverse=True)
+
+    def walk(self, *, since_ms: int = 0, without: Container[str] = ()) -> Iterator[Counted]:
+        """Every job of the bus with its evidence, folded ones too, the newest first.
+
+        Args:
+            since_ms: those alone whose id is not older than this Unix time in milliseconds.
+            without: ids of folded jobs that are not fetched.
+
+        Raises:
+            BusError: the bus does not answer.
+        """
+        return walk_jobs(self.bus, since_ms=since_ms, without=without)
 
     def runners(self) -> dict[str, Heartbeat]:
         """The latest heartbeat of every runner that ever beat on this bus, alive or not."""

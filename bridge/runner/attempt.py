@@ -20,6 +20,7 @@ from bridge.errors import ExecutorError, KakeyaError
 from bridge.git import Git
 from bridge.records import ArtifactRef, Claim, Exit, Progress, Request, Resources, clean_text
 from bridge.runner.config import RunnerConfig
+from bridge.runner.energy import Meter, absent, start_meter
 from bridge.runner.judging import Case, Judgement, judge_attempt
 from bridge.runner.outbox import write_synced
 from bridge.runner.output import Output, read_progress
@@ -117,6 +118,7 @@ class Attempt:
         self._judging: Future[Judgement] | None = None
         self._handle: Handle | None = None
         self._exit: Exit | None = None
+        self._meter: Meter | None = None
 
     @property
     def resources(self) -> Resources:
@@ -222,6 +224,7 @@ class Attempt:
             say=self._around.say,
         )
         self._note_workspace(workspace)
+        self._meter = start_meter(self.claim.executor)
         handle = self._executor.submit(self._executor.render(workspace.job))
         self._timings.launched = time.time()
         self._note_timings()
@@ -278,6 +281,7 @@ class Attempt:
                 "started": self._timings.launched,
                 "finished": self._timings.ended,
             },
+            self._meter.stop if self._meter else lambda: absent("the runner was restarted"),
         )
         self._judging = self._around.pool.submit(
             judge_attempt, case, self._around.config, self._around.trust

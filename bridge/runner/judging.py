@@ -7,7 +7,7 @@ file of the code that was judged, and no edit of the running program, has a say 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,7 +52,8 @@ class Judgement:
 class Case:
     """One ended attempt, as its runner knows it.
 
-    `marks` are the clock readings `queued`, `claimed`, `started` and `finished`.
+    `marks` are the clock readings `queued`, `claimed`, `started` and `finished`; `tell_energy` ends
+    the count of the energy and says what it came to.
     """
 
     chain: Chain
@@ -62,6 +63,7 @@ class Case:
     folder: Path
     ending: Ending
     marks: Mapping[str, str | float | None]
+    tell_energy: Callable[[], Mapping[str, Any]]
 
 
 def judge_attempt(case: Case, config: RunnerConfig, trust: Trust) -> Judgement:
@@ -180,7 +182,7 @@ def _describe(case: Case, config: RunnerConfig, trust: Trust) -> dict[str, Any]:
         "workload": _told(case.folder / OUT / "facts.json"),
         "attempts": _attempts(case),
         "timings": {name: _time_text(mark) for name, mark in case.marks.items()},
-        "execution": _describe_ending(case.ending),
+        "execution": {**_describe_ending(case.ending), "energy": dict(case.tell_energy())},
         "trusted": {"commit": trust.commit, "tree": trust.tree, "edited": list(trust.edited)},
     }
 

@@ -122,7 +122,7 @@ def test_a_second_fold_adds_to_the_first(cast: Cast) -> None:
     assert runner.bus.fold(first, sign()) == ()
     ids = [id_of(runner, ref) for ref in [*first, *second]]
     assert client.bus.ledger.holds([*ids, samples.make_id()]) == frozenset(ids)
-    assert [chain.job.id for chain in client.bus.ledger.newest()] == sorted(ids, reverse=True)
+    assert [chain.job.id for chain in client.bus.roll.newest()] == sorted(ids, reverse=True)
     assert runner.bus.load_whole(first[0]).links[2].event is Event.LOG
     assert client.bus.identity() == runner.bus.identity()
 
@@ -247,7 +247,7 @@ def test_a_ledger_of_hostile_hands_is_told_and_harms_nobody(cast: Cast) -> None:
     with pytest.raises(IntegrityError, match="ledger's entry cannot be read"):
         client.bus.load(bad[0])
     assert client.bus.load(good[0]).ended
-    assert [chain.ref for chain in client.bus.ledger.newest()] == good
+    assert [chain.ref for chain in client.bus.roll.newest()] == good
     chain = replace(runner.bus.load(good[0]), ref=bad[0])
     assert runner.step(chain, Event.REQUEUE, samples.make_requeue(chain)) is Outcome.LOST
     fresh = cast.ended(runner)

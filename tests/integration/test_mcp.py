@@ -130,13 +130,13 @@ def test_what_is_wrong_is_refused_with_its_path_and_what_to_do(lab: Lab) -> None
 
 @pytest.mark.slow
 @pytest.mark.real("transformers")
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(2700)
 def test_niah_smoke_is_run_to_its_verdict(lab: Lab) -> None:
     async def talk(client: Any) -> None:
         asked = await ask(client, "run_niah-smoke", params={"samples": 1}, key="one")
         again = await ask(client, "run_niah-smoke", params={"samples": 1}, key="one")
         assert (again["id"], again["created"]) == (asked["id"], False)
-        for _ in range(4):
+        for _ in range(8):
             told = await ask(client, "wait", id=asked["id"], timeout_s=300)
             if told["exit_code"] != 8:
                 break
