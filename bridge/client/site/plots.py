@@ -8,8 +8,8 @@ from itertools import pairwise
 from bridge.client.site.trends import Key, Point
 from evidence.report import svg
 
-WIDTH, HEIGHT = 460.0, 230.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 448.0, 18.0, 186.0
+WIDTH, HEIGHT = 460.0, 210.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 440.0, 18.0, 182.0
 MAX_COMMITS = 40
 """The newest commits that a figure shows."""
 _MAX_PLACES = 6
