@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import systemd
 from tests.servers.child import find_git_program, find_program
 
 _BROWSER = Path(__file__).parent / "browser"
@@ -48,6 +49,11 @@ PARTS: dict[str, tuple[Callable[[], bool], str]] = {
     "paramiko": (_package("paramiko"), "pip install 'kakeya-remote[ssh]'"),
     "root": (lambda: os.geteuid() == 0, "run the tests as root"),
     "cc": (_program("cc"), "apt-get install gcc"),
+    "systemd-analyze": (_program("systemd-analyze"), "apt-get install systemd"),
+    "systemd": (
+        systemd.is_possible,
+        "apt-get install systemd util-linux, and run the tests as root where mounts are allowed",
+    ),
     "act": (_program("act"), "pip install 'kakeya-remote[test]'"),
     "chromium": (_program("chromium"), "apt-get install chromium"),
     "npm": (_program("npm"), "apt-get install npm"),

@@ -33,7 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "why": ("bridge.cli.fleet", "why_command", "Show why a job does not move."),
     "presets": ("bridge.cli.presets", "presets_command", "List the workloads that may be asked."),
     "evidence": ("bridge.cli.evidence", "evidence_group", "Show and verify evidence."),
-    "runner": ("bridge.cli.runner", "runner_group", "Serve a bus with this machine."),
+    "runner": ("bridge.cli.service", "runner_group", "Serve a bus with this machine."),
     "bus": ("bridge.cli.bus", "bus_group", "Make a bus."),
     "site": ("bridge.cli.site", "site_group", "Write a bus as pages that need no server."),
     "usage": ("bridge.cli.usage", "usage_command", "Show what jobs took, by whom and where."),

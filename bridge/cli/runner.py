@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,8 @@ def runner_group() -> None:
     """
 
 
-def _options(command: Any) -> Any:
+def runner_options(command: Any) -> Any:
+    """The options that say which runner is meant, by its file or by flags."""
     decorators = [
         click.option("--config", type=click.Path(path_type=Path), help="The runner's own file."),
         click.option("--bus", metavar="URL|DIR", help="The git remote to serve."),
@@ -45,8 +47,10 @@ def _options(command: Any) -> Any:
 
 
 @runner_group.command("start")
-@_options
+@runner_options
 @click.option("--with-parent", is_flag=True, hidden=True, help="End when the starter is gone.")
+@click.option("--pin", type=click.Path(path_type=Path), hidden=True, help="Of an installation.")
+@click.option("--log-file", type=click.Path(path_type=Path), help="Talk to a file that rotates.")
 def start_command(with_parent: bool, **given: Any) -> None:
     """Serve until told to stop.
 
@@ -59,20 +63,32 @@ def start_command(with_parent: bool, **given: Any) -> None:
     """
     import os
 
+    from bridge.runner.service.notice import open_notice
+    from bridge.runner.service.process import note_process
+
     runner = _open(given)
     parent = os.getppid()
-    stopping = Stopping(runner)
+    stopping, notice = Stopping(runner), open_notice()
+
+    def stop() -> bool:
+        notice.beat()
+        return stopping.now or (with_parent and os.getppid() != parent)
+
     try:
         runner.open()
-        runner.run(lambda: stopping.now or (with_parent and os.getppid() != parent))
+        note_process(runner.config.state_dir)
+        notice.ready()
+        runner.run(stop)
+        notice.stopping("drained" if runner.idle else "jobs go on, the next start adopts them")
         if with_parent:  # nobody will start this runner again to find what still runs
             runner.cancel_all(limit_s=15.0)
     finally:
+        notice.close()
         runner.close()
 
 
 @runner_group.command("once")
-@_options
+@runner_options
 @click.option("--timeout", "timeout_s", default=30.0, show_default=True, help="Seconds to wait.")
 def once_command(timeout_s: float, **given: Any) -> None:
     """Run one job and end; 7 if none came within the time.
@@ -93,7 +109,7 @@ def once_command(timeout_s: float, **given: Any) -> None:
 
 
 @runner_group.command("key")
-@_options
+@runner_options
 def key_command(**given: Any) -> None:
     """Print this runner's public key, made if there is none: the line that others enrol.
 
@@ -104,7 +120,7 @@ def key_command(**given: Any) -> None:
     from bridge.cli.output import print_line
     from bridge.runner.key import load_key
 
-    config = _load(given)
+    config = load_runner(given)
     print_line(load_key(config.state_dir, config.name).public)
 
 
@@ -131,7 +147,12 @@ def _open(given: dict[str, Any]) -> Runner:
     from bridge.runner.key import choose_key
     from bridge.runner.trust import open_trust
 
-    config = _load(given)
+    say = _open_talk(given.get("log_file"))
+    config = load_runner(given)
+    if given.get("pin") is not None:
+        from bridge.runner.service.install import python_of
+
+        config = replace(config, python=python_of(config, given["pin"]))
     trust = open_trust(
         config.trusted,
         config.trusted_commit,
@@ -149,17 +170,27 @@ def _open(given: dict[str, Any]) -> Runner:
         keyring=keyring,
     )
     if trust.edited:
-        click.echo(
+        say(
             f"note: {len(trust.edited)} files of the running program differ from commit "
-            f"{trust.commit[:12]}; records say so",
-            err=True,
+            f"{trust.commit[:12]}; records say so"
         )
     enrolled = config.name if key.fingerprint in keyring.names else "nobody: runner enroll"
-    click.echo(f"signs with {key.fingerprint}, enrolled as {enrolled}", err=True)
-    return Runner(config, trust, bus, key=key)
+    say(f"signs with {key.fingerprint}, enrolled as {enrolled}")
+    return Runner(config, trust, bus, key=key, say=say)
 
 
-def _load(given: dict[str, Any]) -> RunnerConfig:
+def _open_talk(log_file: Path | None) -> Callable[[str], None]:
+    if log_file is not None:
+        from bridge.runner.service.logfile import open_log
+
+        return open_log(log_file)
+    from bridge.cli.output import say
+
+    return say
+
+
+def load_runner(given: dict[str, Any]) -> RunnerConfig:
+    """The settings of the runner that the options name."""
     from bridge.runner.config import default_config_path, load_config, parse_config
 
     overrides: dict[str, Any] = {key: given[key] for key in ("bus", "name", "profile")}
@@ -174,11 +205,12 @@ def _load(given: dict[str, Any]) -> RunnerConfig:
     if given["config"] is not None or path.is_file():
         return load_config(path, overrides)
     return parse_config(
-        {**_defaults(), **overrides}, where="command line (no settings file)", base=Path.cwd()
+        {**host_defaults(), **overrides}, where="command line (no settings file)", base=Path.cwd()
     )
 
 
-def _defaults() -> dict[str, Any]:
+def host_defaults() -> dict[str, Any]:
+    """Name, trusted checkout and bus where nobody gave them."""
     import os
     import socket
 

@@ -204,6 +204,12 @@ class Repository:
         rows = [row for row in out.split("\0") if row]
         return tuple(row[2:] for row in rows if row[0].islower() or row[0] == "S")
 
+    def run_verb(
+        self, verb: str, *arguments: str, timeout_s: float = _LOCAL_TIMEOUT_S
+    ) -> tuple[int, str, str]:
+        """Exit code and both streams of a command in a checkout, for `bridge.git` alone."""
+        return self._call(verb, *arguments, timeout_s=timeout_s)
+
     def config(self, name: str) -> str | None:
         """One value of the repository's effective configuration, or None."""
         status, out, _ = self._call("config", "--get", name)
