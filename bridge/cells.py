@@ -110,3 +110,24 @@ def check_member(request: Request, plan: Campaign) -> None:
         raise IntegrityError(f"the plan has no cell {member.node}/{member.cell}")
     if records.digest_of(derive_request(plan, cell)) != records.digest_of(request):
         raise IntegrityError("the request differs from the cell that the plan says it is")
+
+
+def check_cell(request: Request, plan: Campaign, cell: Cell) -> None:
+    """Make sure that a job is what the plan launched, under whichever amendment that was.
+
+    Nodes that have begun are never amended, and a cell's id is the digest of its request.
+
+    Raises:
+        IntegrityError: it is something else.
+    """
+    node = plan.node(cell.node)
+    draft = replace(request, id=plan.id, nonce=plan.nonce)
+    found = hashlib.sha256(records.to_bytes(draft)).digest()
+    fits = (
+        request.id == canonical.make_ulid(canonical.ulid_time_ms(plan.id), found[:10])
+        and request.nonce == found[10:26].hex()
+        and request.preset == node.preset
+        and dict(request.params) == {**node.params, **cell.values}
+    )
+    if not fits:
+        raise IntegrityError(f"the job {request.id} is not the cell {cell.path}")

@@ -368,7 +368,7 @@ _KIND_OF = {record: kind for kind, record in KINDS.items()}
 
 def to_json(record: object) -> dict[str, Any]:
     """A wire record as JSON data, with its `schema` field; absent options are left out."""
-    return {"schema": f"kakeya.{_KIND_OF[type(record)]}/{PROTOCOL}", **_plain(record)}
+    return {"schema": f"kakeya.{_KIND_OF[type(record)]}/{PROTOCOL}", **plain(record)}
 
 
 def to_bytes(record: object) -> bytes:
@@ -445,17 +445,18 @@ def _check_version(kind: str, value: object, where: str) -> None:
         )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A record, or a part of one, as JSON data; absent options are left out."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
-            item.name: _plain(getattr(value, item.name))
+            item.name: plain(getattr(value, item.name))
             for item in dataclasses.fields(value)
             if not (getattr(value, item.name) is None and item.default is None)
         }
     if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, (tuple, list)):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     return value
 
 

@@ -30,11 +30,23 @@ def runner_identity(runner: str, sign: Callable[[bytes], bytes] | None = None) -
 
 
 def compose_request(
-    request: Request, *, when_s: int, signature: bytes | None = None, base: Base | None = None
+    request: Request,
+    *,
+    when_s: int,
+    signature: bytes | None = None,
+    base: Base | None = None,
+    beside: Mapping[str, bytes] | None = None,
 ) -> Prepared:
     """The commit that submits a request: the request file, and its signature if any.
 
     An orphan, or the child of `base` with its tree, so that GitHub finds workflow files in it.
+
+    Args:
+        request: what is asked.
+        when_s: Unix time; for people, nothing is decided by it.
+        signature: over the request file.
+        base: what it is to stand on.
+        beside: further files, such as the plan of the campaign that the request is a cell of.
     """
     params = ", ".join(f"{key}={value}" for key, value in sorted(request.params.items()))
     body = [
@@ -49,6 +61,7 @@ def compose_request(
         {
             "request.json": records.to_bytes(request),
             **({SIGNATURE: signature} if signature else {}),
+            **(beside or {}),
         },
         kept_files={},
         parents=(base.oid,) if base else (),

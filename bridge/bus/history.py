@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bridge.bus.cache import Cache
 from bridge.bus.chain import MAX_COMMITS, Commit, subject_event
 from bridge.canonical import printable
@@ -44,6 +46,30 @@ class History:
         if kind != wanted:
             raise IntegrityError(f"{oid} is a {kind}, expected a {wanted}")
         return data
+
+    def walk_campaign(self, tip: str, is_step: Callable[[str], bool]) -> list[Commit]:
+        """The chain of a campaign that ends at `tip`, oldest commit first.
+
+        Args:
+            tip: its newest commit.
+            is_step: whether a subject names a step; no other commit's tree is looked at.
+
+        Raises:
+            IntegrityError: as `walk`.
+        """
+        rows: list[_Row] = []
+        oid: str | None = tip
+        while oid is not None:
+            if len(rows) >= MAX_COMMITS:
+                raise IntegrityError(f"the chain has more than {MAX_COMMITS} commits")
+            data = self.commit_or_tree(oid, "commit")
+            tree, parents, message = parse_commit(data)
+            rows.append((oid, tree, parents, message, split_signature(data)))
+            oid = parents[0] if parents else None
+        return [
+            self._judge_tree(row, None, is_first=is_step(row[3].split("\n", 1)[0]))
+            for row in reversed(rows)
+        ]
 
     def walk(
         self, tip: str, known: str | None = None, base: Base | None = None

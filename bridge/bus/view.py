@@ -11,12 +11,15 @@ from pathlib import Path
 from bridge import records
 from bridge.bus.cache import Cache
 from bridge.bus.chain import Chain, continue_chain
+from bridge.bus.course import Course, read_course
+from bridge.bus.course import subject_event as course_event
 from bridge.bus.fetching import MAX_JOB_BYTES, MAX_POLL_BYTES, SMALL_BLOBS, Fetcher
 from bridge.bus.history import History
 from bridge.bus.ledger import Ledger
 from bridge.bus.profile import Profile
 from bridge.bus.refs import JobRef, Refs
 from bridge.bus.roll import Roll
+from bridge.canonical import is_ulid
 from bridge.errors import BusError, IntegrityError, TooLargeError, UsageError
 from bridge.git import FastPath, RefTip, check_url
 from bridge.objects import parse_commit
@@ -201,6 +204,29 @@ class BusView:
             return [self.load(ref)]
         except (BusError, IntegrityError):
             return []
+
+    def campaigns(self) -> dict[str, RefTip]:
+        """Where every campaign stands now, by its id."""
+        prefix = f"{self.refs.root}/camp/"
+        tips = self._look(["camp/*"], ["camp/"])["camp/"]
+        named = {ref.removeprefix(prefix): tip for ref, tip in tips.items()}
+        return {name: tip for name, tip in named.items() if is_ulid(name)}
+
+    def load_campaign(self, campaign_id: str) -> Course:
+        """A campaign's whole chain, fetched and judged.
+
+        Raises:
+            BusError: it is not there, or the remote does not answer.
+            IntegrityError: its commits cannot be read at all.
+        """
+        ref, bus_id = self.refs.campaign(campaign_id), self.identity().id
+
+        def work() -> Course:
+            tip = self._fetcher.fetch(ref)
+            commits = self._history.walk_campaign(tip, lambda line: bool(course_event(line)))
+            return read_course(campaign_id, ref, commits, self._history.blob, bus_id=bus_id)
+
+        return self._cache.work(work)
 
     def load_heartbeat(self, ref: str) -> Heartbeat:
         """A runner's latest heartbeat; raises as `records.parse`, or BusError if it is gone."""

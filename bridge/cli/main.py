@@ -30,6 +30,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "results": ("bridge.cli.results", "results_command", "Download a job's evidence and files."),
     "cancel": ("bridge.cli.jobs", "cancel_command", "End a job."),
     "retry": ("bridge.cli.jobs", "retry_command", "Ask again for a job that has ended."),
+    "campaign": (
+        "bridge.cli.campaign",
+        "campaign_group",
+        "Many jobs with decision gates between them.",
+    ),
     "why": ("bridge.cli.fleet", "why_command", "Show why a job does not move."),
     "presets": ("bridge.cli.presets", "presets_command", "List the workloads that may be asked."),
     "evidence": ("bridge.cli.evidence", "evidence_group", "Show and verify evidence."),

@@ -57,6 +57,15 @@ _MAX_NAMED_EDITS = 5
 )
 @click.option("--amends", metavar="DIGEST", help="The request whose plan this one changes.")
 @click.option("--id", "key", metavar="KEY", help="Idempotency key: submit at most once.")
+@click.option(
+    "--matrix",
+    "matrix",
+    multiple=True,
+    metavar="NAME=V1,V2,...",
+    help="Run every combination of these values.",
+)
+@click.option("--seeds", type=click.IntRange(1, 1000), help="Run each with the seeds 0 to N-1.")
+@click.option("--fresh", is_flag=True, help="Run it, whatever evidence of the same work there is.")
 @click.option("--dry-run", is_flag=True, help="Show the manifest and the argv; send nothing.")
 @click.option("--wait", is_flag=True, help="Follow the job to its end.")
 @click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="Bounds the waiting.")
@@ -71,6 +80,7 @@ def run_command(**given: Any) -> None:
     Examples:
       kakeya_remote run niah-smoke --wait
       kakeya_remote run noop -p seconds=2 --id nightly-7 --wait --json
+      kakeya_remote run noop-sweep --matrix seconds=0.5,1 --seeds 3 --wait
       kakeya_remote run niah-smoke --predict 'recall:0.8:oracle recalls 9 of 10' --dry-run
     """
     from bridge.cli.wait import follow
@@ -80,6 +90,11 @@ def run_command(**given: Any) -> None:
     waits = given["wait"] or (shared["embedded"] and not given["dry_run"])
     watcher = make_watcher(quiet=shared["as_json"])
     with open_client(shared, watcher) as client:
+        if given["matrix"] or given["seeds"]:
+            from bridge.cli.sweep import run_sweep
+
+            run_sweep(client, given, shared)
+            return
         request = client.draft(
             read_input(client, given), texts=given["params"], code=given["code"] or "HEAD"
         )

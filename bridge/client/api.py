@@ -13,6 +13,7 @@ from bridge.bus.requester import RequesterBus
 from bridge.canonical import is_ulid, make_ulid
 from bridge.client import embedded as embedding
 from bridge.client import results as downloads
+from bridge.client.campaigning import Campaigns
 from bridge.client.cancelling import Cancelling
 from bridge.client.checkout import (
     Checkout,
@@ -164,6 +165,15 @@ class Client(Overview):
         """Make the remote a bus, or find that it is one."""
         return found(self.bus, self.clock)
 
+    def bus_id(self) -> str:
+        """The bus's own id; zeros where no setting names one, for a request that is only shown."""
+        return self.bus.identity().id if self.settings.bus else NO_BUS
+
+    @property
+    def campaigns(self) -> Campaigns:
+        """The campaigns of the bus."""
+        return Campaigns(self)
+
     # -- asking ----------------------------------------------------------------------------
 
     def catalog(self) -> tuple[Catalog, str]:
@@ -193,7 +203,7 @@ class Client(Overview):
         now_s = self.clock.wall_s()
         frame = Frame(
             id=make_ulid(int(now_s * 1000), self.clock.randomness(10)),
-            bus=self.bus.identity().id if self.settings.bus else NO_BUS,
+            bus=self.bus_id(),
             code="" if "code" in draft else resolve_code(self.checkout, code),
             labels=self.settings.labels,
             requested_by=requester_name(self.checkout),
@@ -322,7 +332,7 @@ class Client(Overview):
         """
         ref = self.find(job_id)
         chain_labels = self._labels_of(ref) if self.embedded else ()
-        with self._serving(chain_labels) as runner:
+        with self.serving(chain_labels) as runner:
             waiting = Waiting(
                 self.bus,
                 ref,
@@ -341,7 +351,8 @@ class Client(Overview):
             finally:
                 self.watcher.end()
 
-    def _serving(self, labels: Sequence[str]) -> AbstractContextManager[EmbeddedRunner | None]:
+    def serving(self, labels: Sequence[str]) -> AbstractContextManager[EmbeddedRunner | None]:
+        """A runner for the time of a wait, where this client has a bus of its own; else nothing."""
         if self.embedded is None:
             return nullcontext()
         return embedding.serve(self.embedded, labels, self.clock)

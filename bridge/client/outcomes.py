@@ -19,7 +19,7 @@ _STATE_CODES: dict[str, ExitCode] = {
     "expired": ExitCode.NO_RUNNER,
     "lost": ExitCode.LOST,
 }
-_VERDICT_CODES: dict[str | None, ExitCode] = {
+VERDICT_CODES: dict[str | None, ExitCode] = {
     "pass": ExitCode.DONE,
     "fail": ExitCode.GATE_FAILED,
     "inconclusive": ExitCode.INCONCLUSIVE,
@@ -32,7 +32,7 @@ _VERDICT_CODES: dict[str | None, ExitCode] = {
 def exit_code_of(result: Result) -> ExitCode:
     """The exit code that a terminal record stands for (docs/cli.md)."""
     if result.state == "done":
-        return _VERDICT_CODES.get(result.verdict, ExitCode.INTERNAL)
+        return VERDICT_CODES.get(result.verdict, ExitCode.INTERNAL)
     return _STATE_CODES[result.state]
 
 

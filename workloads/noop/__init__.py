@@ -15,10 +15,11 @@ SLICE_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """How long to do nothing, in seconds, and the exit code to end with."""
+    """How long to do nothing, in seconds, the exit code to end with, and the sample's seed."""
 
     seconds: float = 0.0
     exit_code: int = 0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         problems = []
@@ -45,7 +46,7 @@ def run(config: Config, context: Context) -> None:
     context.sample(
         Sample(
             arm="noop",
-            seed=context.seed,
+            seed=config.seed,
             unit="noop",
             input=canonical.digest({"seconds": config.seconds}),
             measure="slept_s",
