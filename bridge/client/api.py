@@ -165,10 +165,6 @@ class Client(Overview):
         """Make the remote a bus, or find that it is one."""
         return found(self.bus, self.clock)
 
-    def bus_id(self) -> str:
-        """The bus's own id; zeros where no setting names one, for a request that is only shown."""
-        return self.bus.identity().id if self.settings.bus else NO_BUS
-
     @property
     def campaigns(self) -> Campaigns:
         """The campaigns of the bus."""
@@ -203,7 +199,7 @@ class Client(Overview):
         now_s = self.clock.wall_s()
         frame = Frame(
             id=make_ulid(int(now_s * 1000), self.clock.randomness(10)),
-            bus=self.bus_id(),
+            bus=self.bus.identity().id if self.settings.bus else NO_BUS,
             code="" if "code" in draft else resolve_code(self.checkout, code),
             labels=self.settings.labels,
             requested_by=requester_name(self.checkout),
@@ -332,7 +328,7 @@ class Client(Overview):
         """
         ref = self.find(job_id)
         chain_labels = self._labels_of(ref) if self.embedded else ()
-        with self.serving(chain_labels) as runner:
+        with self._serving(chain_labels) as runner:
             waiting = Waiting(
                 self.bus,
                 ref,
@@ -351,8 +347,7 @@ class Client(Overview):
             finally:
                 self.watcher.end()
 
-    def serving(self, labels: Sequence[str]) -> AbstractContextManager[EmbeddedRunner | None]:
-        """A runner for the time of a wait, where this client has a bus of its own; else nothing."""
+    def _serving(self, labels: Sequence[str]) -> AbstractContextManager[EmbeddedRunner | None]:
         if self.embedded is None:
             return nullcontext()
         return embedding.serve(self.embedded, labels, self.clock)

@@ -18,6 +18,7 @@ from bridge.campaigns import Event, State
 from bridge.canonical import is_ulid, make_ulid
 from bridge.client.checkout import requester_name, resolve_code
 from bridge.client.code import check_code, push_code
+from bridge.client.embedded import serve
 from bridge.client.founding import utc_text
 from bridge.client.planning import Frame, find_problems, freeze_plan
 from bridge.client.progress import CampaignStatus, tell_campaign
@@ -31,6 +32,7 @@ from bridge.signing import sign_request
 if TYPE_CHECKING:
     from bridge.client.api import Client
 
+_NO_BUS = "0" * 26  # in a plan that is only checked
 _TRIES = 5
 _ENDS = frozenset({State.DONE, State.PAUSED})
 
@@ -57,7 +59,7 @@ class Campaigns:
         now_s = client.clock.wall_s()
         frame = Frame(
             id=make_ulid(int(now_s * 1000), client.clock.randomness(10)),
-            bus=client.bus_id(),
+            bus=client.bus.identity().id if client.settings.bus else _NO_BUS,
             code=resolve_code(client.checkout, code),
             labels=client.settings.labels,
             requested_by=requester_name(client.checkout),
@@ -164,7 +166,10 @@ class Campaigns:
         labels = [
             label for node in (course.plan.nodes if course.plan else ()) for label in node.labels
         ]
-        with client.serving(tuple(dict.fromkeys(labels))):
+        serving: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+        if client.embedded is not None:
+            serving = serve(client.embedded, tuple(dict.fromkeys(labels)), client.clock)
+        with serving:
             course = self._follow(name, timeout_s, self._driver() if drive else None)
         return tell_campaign(course, self._states(course))
 
