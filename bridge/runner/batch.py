@@ -25,10 +25,13 @@ class Batch:
     Args:
         bus: where they go.
         outbox: keeps those that must outlive this process.
+        ended: told the ref of each job that a swap of ours has brought to its end.
     """
 
-    def __init__(self, bus: Bus, outbox: Outbox) -> None:
-        self._bus, self._outbox = bus, outbox
+    def __init__(
+        self, bus: Bus, outbox: Outbox, ended: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._bus, self._outbox, self._ended = bus, outbox, ended
         self._entries: list[Entry] = []
 
     def __len__(self) -> int:
@@ -66,3 +69,10 @@ class Batch:
             if entry.letter is not None:
                 self._outbox.drop(entry.letter)
             entry.then(outcome)
+            if outcome is Outcome.WON and ends(entry.update):
+                self._ended(entry.update.ref)
+
+
+def ends(update: Update) -> bool:
+    """Whether a swap brings a job to its end: only its last commit holds a result."""
+    return update.new is not None and "result.json" in update.new.files

@@ -16,6 +16,7 @@ from bridge.bus.refs import DEFAULT_ROOT, Refs
 from bridge.bus.retention import Retention
 from bridge.errors import UsageError
 from bridge.records import Resources
+from bridge.runner.notifying import Hook, make_hooks
 from presets import strict_yaml
 
 _MEMORY_SHARE = 0.9  # the rest is the system's and the runner's own
@@ -37,6 +38,7 @@ class RunnerConfig:
         slots: what may be in use at once by all jobs.
         keep_jobs: folders of ended jobs that are kept for a person to look at.
         retention: when ended jobs are folded into the ledger, and for how long logs are kept.
+        notify: who is told of the jobs that end here.
         fast_path: speak smart HTTP without git processes, where the bus is reached so.
         require_enrolled: let the steps of runners that are not enrolled count for nothing.
     """
@@ -61,6 +63,7 @@ class RunnerConfig:
     assets_dir: Path
     keep_jobs: int = 5
     retention: Retention = field(default_factory=Retention)
+    notify: tuple[Hook, ...] = ()
     fast_path: bool = True
     require_enrolled: bool = False
 
@@ -142,6 +145,7 @@ def parse_config(document: Any, *, where: str, base: Path) -> RunnerConfig:
         assets_dir=folders["assets_dir"],
         keep_jobs=document.get("keep_jobs", 5),
         retention=Retention(**document.get("fold", {})),
+        notify=make_hooks(document.get("notify", ())),
         fast_path=document.get("fast_path", True),
         require_enrolled=document.get("require_enrolled", False),
     )

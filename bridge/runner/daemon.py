@@ -17,7 +17,7 @@ from bridge.bus.interface import Bus
 from bridge.bus.remote import Outcome, Update
 from bridge.bus.view import Snapshot
 from bridge.clock import Clock
-from bridge.errors import BusError, UsageError
+from bridge.errors import BusError, IntegrityError, UsageError
 from bridge.records import Facts
 from bridge.runner.attempt import Attempt
 from bridge.runner.batch import Batch
@@ -26,6 +26,7 @@ from bridge.runner.heart import Heart
 from bridge.runner.held import HeldJobs, MakeAttempt
 from bridge.runner.housekeeping import Housekeeping
 from bridge.runner.key import RunnerKey
+from bridge.runner.notifying import Notifier, make_notice
 from bridge.runner.outbox import Outbox
 from bridge.runner.policy import Refuse, Take
 from bridge.runner.queue import Queue
@@ -75,7 +76,8 @@ class Runner:
         self._outbox = Outbox(config.state_dir / "outbox")
         self._heart = Heart(config, bus, self._clock.wall_s)
         self._queue = Queue(config, trust, self._clock.chance)
-        self._batch = Batch(bus, self._outbox)
+        self._notifier = Notifier(config.notify, say)
+        self._batch = Batch(bus, self._outbox, self._notify)
         self._held = HeldJobs(config, bus, self._steps, say, make_attempt)
         self._recovery = Recovery(
             config, trust, bus, self._queue, self._steps, say, self._heart.session
@@ -119,7 +121,8 @@ class Runner:
             ) from error
         self.bus.identity()
         self._heart.take_over(self._clock.pause)
-        self._recovery.deliver(self._outbox)
+        for ref in self._recovery.deliver(self._outbox):
+            self._notify(ref)
         now_s = self._clock.monotonic_s()
         snapshot = self.bus.poll()
         self._queue.update(snapshot, now_s)
@@ -137,6 +140,7 @@ class Runner:
     def close(self) -> None:
         """End the session; jobs that still run are found again by the next one."""
         self._held.close()
+        self._notifier.close()
         self.bus.close()
         self._lock.release()
 
@@ -259,6 +263,18 @@ class Runner:
             self._say(f"{chain.job.id}: {event.value} ({outcome.value}): {message}")
 
         self._batch.add(Update(chain.ref, chain.tip, commit), settle)
+
+    def _notify(self, ref: str) -> None:
+        """Tell whom the operator named that a job has ended here."""
+        if not self._notifier:
+            return
+        try:
+            chain = self.bus.load(ref)
+        except (BusError, IntegrityError) as error:
+            self._say(f"{ref}: nobody was told of its end: {error}")
+            return
+        if chain.result is not None:
+            self._notifier.tell(make_notice(chain, self.config.name))
 
     # -- heartbeat -------------------------------------------------------------------------
 

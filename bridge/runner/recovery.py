@@ -50,12 +50,17 @@ class Recovery:
         self._watch = SilenceWatch(config.profile.heartbeat_s)
         self._looked_at_s = float("-inf")
 
-    def deliver(self, outbox: Outbox) -> None:
-        """Push what the session before could not: the very same commits."""
+    def deliver(self, outbox: Outbox) -> list[str]:
+        """Push what the session before could not: the very same commits; refs of ended jobs."""
+        ended = []
         for letter in outbox.letters():
-            (outcome,) = self._bus.swap([Update(letter.ref, letter.old, letter.commit)])
+            update = Update(letter.ref, letter.old, letter.commit)
+            (outcome,) = self._bus.swap([update])
+            if outcome is Outcome.WON and letter.name.endswith(".result"):
+                ended.append(letter.ref)
             self._say(f"delivered {letter.name} of the session before: {outcome.value}")
             outbox.drop(letter.name)
+        return ended
 
     def look(
         self, batch: Batch, snapshot: Snapshot, held: HeldJobs, now_s: float, *, fresh_s: float
