@@ -21,9 +21,9 @@ from tests.lab import make_bare
 JOBS = 10_000
 FIRST_VIEW_KB = 300.0
 _NOTE = (
-    f"A bus in a folder whose ledger holds {JOBS} ended jobs, composed and not run (tests/crowd.py): "
-    "each with the record of a judged job, 12 KB with 18 metrics and 3 gates. `first view` is every "
-    "file that a browser loads to show the first page, uncompressed."
+    f"A bus in a folder whose ledger holds {JOBS} ended jobs, composed and not run "
+    "(tests/crowd.py): each with the record of a judged job, 12 KB with 18 metrics and 3 gates. "
+    "`first view` is every file that a browser loads to show the first page, uncompressed."
 )
 
 
