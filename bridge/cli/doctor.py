@@ -1,40 +1,107 @@
-"""`kakeya_remote doctor`: what keeps jobs from moving, and what to do."""
+"""`kakeya_remote doctor`: what is wrong here, and what to do, for three kinds of person."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bridge.cli.options import bus_options, merge_shared, open_client
 from bridge.cli.output import print_json, print_line, print_table
-from bridge.errors import ExitCode
+from bridge.errors import ExitCode, KakeyaError
+
+if TYPE_CHECKING:
+    from bridge.findings import Finding
 
 
 @click.command("doctor")
 @bus_options()
-def doctor_command(**given: Any) -> None:
-    """Look for what keeps jobs from moving, from this machine's side.
+@click.option(
+    "--for",
+    "person",
+    type=click.Choice(["agent", "operator", "reviewer"]),
+    default="agent",
+    show_default=True,
+    help="Who asks: it decides what is looked at.",
+)
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="Of an operator: the runner's file."
+)
+@click.option(
+    "--system/--user", "system", default=None, help="Of an operator: the service's scope."
+)
+def doctor_command(person: str, **given: Any) -> None:
+    """Look for what is wrong on this machine, and say what to do about it.
 
-    Ends 1 if a fault is found, and says what to do about each.
+    An agent asks why its jobs do not move, an operator whether this machine can serve, a reviewer
+    whether what the records say can be believed here. Ends 1 if a fault is found.
 
     \b
-    Example:
+    Examples:
       kakeya_remote doctor --bus /srv/git/kakeya-bus.git
+      kakeya_remote doctor --for operator
+      kakeya_remote doctor --for reviewer --json
     """
-    from bridge import findings as found
-    from bridge.client import doctor
+    from bridge.findings import is_healthy
 
     shared = merge_shared(given)
-    with open_client(shared) as client:
-        findings = doctor.examine(client)
+    findings = _EXAMINATIONS[person](shared, given)
     if shared["as_json"]:
-        print_json(found.as_json(findings))
+        from bridge.findings import as_json
+
+        print_json({**as_json(findings), "for": person})
     else:
-        rows = [(finding.level, finding.check, finding.text) for finding in findings]
-        print_table("", ("", "check", "found"), rows)
-        for finding in findings:
-            if finding.remedy:
-                print_line(f"{finding.level}: {finding.check}: {finding.remedy}")
-    if not found.is_healthy(findings):
+        _show(findings)
+    if not is_healthy(findings):
         raise SystemExit(int(ExitCode.INTERNAL))
+
+
+def _show(findings: tuple[Finding, ...]) -> None:
+    print_table("", ("", "check", "found"), [(one.level, one.check, one.text) for one in findings])
+    for one in findings:
+        if one.remedy:
+            print_line(f"{one.level}: {one.check}: {one.remedy}")
+
+
+def _examine_agent(shared: Mapping[str, Any], _given: Mapping[str, Any]) -> tuple[Finding, ...]:
+    from bridge.client import doctor
+
+    with open_client(dict(shared)) as client:
+        return doctor.examine(client)
+
+
+def _examine_operator(shared: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Finding, ...]:
+    from bridge.cli.service import open_service
+    from bridge.clock import Clock
+    from bridge.runner import health
+
+    flags = {"bus": shared["bus"], "profile": shared["profile"], "labels": ()}
+    blank = dict.fromkeys(("name", "trusted", "allow_edits"))
+    try:
+        service = open_service({**blank, **flags, **given, "bus": shared["bus"]})
+    except KakeyaError as error:
+        return health.unreadable_settings(error)
+    around = health.Surroundings(
+        system=service.system,
+        home=service.owner.home,
+        user=service.owner.name,
+        scope=service.scope,
+        service=service.state(),
+        wall_s=Clock().wall_s,
+    )
+    return health.examine(service.config, around)
+
+
+def _examine_reviewer(_shared: Mapping[str, Any], _given: Mapping[str, Any]) -> tuple[Finding, ...]:
+    from bridge.client import reviewer
+
+    return reviewer.examine(Path.cwd())
+
+
+_EXAMINATIONS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], tuple[Finding, ...]]] = {
+    "agent": _examine_agent,
+    "operator": _examine_operator,
+    "reviewer": _examine_reviewer,
+}

@@ -24,7 +24,7 @@ MIN_GIT = (2, 31)
 
 def examine(client: Client) -> tuple[Finding, ...]:
     """Look at everything a requester depends on; a check that fails does not stop the others."""
-    findings = [look("git", _check_git), look("settings", lambda: _check_settings(client))]
+    findings = [look("git", check_git), look("settings", lambda: _check_settings(client))]
     findings.append(look("presets", lambda: _check_presets(client)))
     if client.settings.bus is None:
         return tuple(findings)
@@ -37,7 +37,8 @@ def examine(client: Client) -> tuple[Finding, ...]:
     return tuple(findings)
 
 
-def _check_git() -> Finding:
+def check_git() -> Finding:
+    """Whether git is here, and new enough."""
     version = git_version()
     text = f"{'.'.join(map(str, version))} at {shutil.which('git')}; no identity is needed"
     if version < MIN_GIT:
