@@ -9,6 +9,7 @@ from typing import Any
 
 from bridge import canonical, schema
 from bridge.errors import IntegrityError, KakeyaError, ManifestError
+from bridge.signers import REVOKED_PATH
 from evidence.evaluator import evaluator
 from evidence.gaps import NO_SAMPLE
 from evidence.judge import artifact_problem, load_json
@@ -70,8 +71,8 @@ def verify(
     Args:
         path: evidence.json, or the folder that holds it.
         artifacts: the folder of the artifacts; by default `artifacts` beside the record, if there.
-        signers: a list of trusted keys (`evidence.sign.read_signers`) that the bundle beside the
-            record is checked against.
+        signers: a list of trusted keys (`bridge.signers`) that the bundle beside the record is
+            checked against; a file `revoked` beside it lists those that count no more.
 
     Raises:
         UsageError: there is no record, or it is not JSON.
@@ -105,7 +106,9 @@ def _check_signatures(
         return (), [], ["unsigned"] if signers else []
     if signers is None:
         return (), [], ["signed, but no list of trusted signers was given (--signers)"]
-    trusted = read_signers(signers.read_text("utf-8"), where=str(signers))
+    beside = signers.parent / Path(REVOKED_PATH).name
+    revoked = beside.read_text("utf-8") if beside.is_file() else ""
+    trusted = read_signers(signers.read_text("utf-8"), revoked=revoked, where=str(signers))
     try:
         return verify_bundle(bundle.read_bytes(), read_packed(file) or b"", trusted), [], []
     except IntegrityError as error:

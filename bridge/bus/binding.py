@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.bus.refs import JobRef
 from bridge.bus.standing import Fault, ForgedError, stood_on
 from bridge.errors import IntegrityError, KakeyaError
-from bridge.records import Claim, LogChunk, Request, Requeue, Result
+from bridge.records import Claim, LogChunk, Request, Requeue, Result, VersionSkewError
 from bridge.states import Event
 
 if TYPE_CHECKING:
@@ -82,6 +82,20 @@ def _bind_result(chain: Chain, event: Event, result: Result) -> dict[str, Any]:
     if result.claim != chain.claim_oid:
         raise ReplayedError("answers a claim that is not in force")
     return {"result": result}
+
+
+def require_readable(chain: Chain) -> None:
+    """Refuse to act on a job of which a newer program wrote more than this one can read.
+
+    Raises:
+        VersionSkewError: it did.
+    """
+    if chain.newer:
+        raise VersionSkewError(
+            f"the job cannot be told: {chain.newer}",
+            where=chain.job.id,
+            remedy="upgrade kakeya_remote on this machine: git pull, then make install",
+        )
 
 
 def writer_of(chain: Chain, event: Event, record: Any) -> str:

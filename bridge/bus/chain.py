@@ -17,9 +17,9 @@ from bridge.bus.standing import (
     RUNNER_EVENTS,
     SIGNED_STEPS,
     Fault,
-    ForgedError,
     Standing,
     vouch,
+    vouch_newer,
     weaker,
 )
 from bridge.errors import BusError, IntegrityError, KakeyaError, ManifestError
@@ -215,7 +215,9 @@ class _Reading:
         try:
             record = self._record(event, commit)
         except VersionSkewError as error:
-            self._check_newer(commit)
+            if commit.sealed is None:
+                raise  # anybody may write that: what stands goes on
+            vouch_newer(event, commit.sealed, self.keyring, chain.standing if chain.claim else None)
             return replace(chain, newer=error.message)
         changes = bind(chain, event, record, commit.oid)
         return replace(
@@ -263,13 +265,6 @@ class _Reading:
         writer = writer_of(chain, event, record)
         found = vouch(event, writer, sealed, self.keyring, claim=answers, strict=chain.strict)
         return weaker(answers, found) if event in RUNNER_EVENTS else None
-
-    def _check_newer(self, commit: Commit) -> None:
-        """Where only enrolled runners count, no stranger stops a job with a future record."""
-        if self.keyring.required or commit.sealed is not None:
-            vouch(Event.REQUEUE, "", commit.sealed, self.keyring, claim=None, strict=True)
-        if self.keyring.required and commit.sealed is None:
-            raise ForgedError("it is not signed, and claims to be of a newer program")
 
     def _start(self, chain: Chain, commit: Commit, subject: str) -> Chain:
         base = replace(

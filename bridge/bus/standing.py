@@ -116,6 +116,21 @@ def vouch(
     return Standing(Word.ENROLLED if owner == runner else Word.UNENROLLED, runner, key)
 
 
+def vouch_newer(event: Event, sealed: Sealed, keyring: Keyring, claim: Standing | None) -> None:
+    """Hold a signed step that this program cannot read to what can be told of its signature.
+
+    Raises:
+        ForgedError: it is no reason to leave the job alone.
+    """
+    key = _checked_key(sealed, keyring)
+    owner = keyring.names.get(key)
+    if keyring.required and owner is None:
+        raise ForgedError("it is of a newer program, by a runner that is not enrolled")
+    answers = claim if event in RUNNER_EVENTS else None
+    if answers is not None and answers.key and key != answers.key and owner != answers.runner:
+        raise ForgedError(f"signed with {key}, its claim with {answers.key}")
+
+
 def _check_unsigned(
     event: Event, runner: str, keyring: Keyring, claim: Standing | None, *, strict: bool
 ) -> None:

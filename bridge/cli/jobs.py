@@ -157,6 +157,7 @@ def cancel_command(job_id: str, reason: str, **given: Any) -> None:
 @click.option(
     "--sign", "signing_key", type=click.Path(path_type=Path), metavar="KEY", help="An SSH key."
 )
+@click.option("--no-sign", is_flag=True, help="Do not sign, though a setting names a key.")
 @bus_options()
 def retry_command(job_id: str, **given: Any) -> None:
     """Ask again for a job that has ended.
@@ -175,7 +176,12 @@ def retry_command(job_id: str, **given: Any) -> None:
     waits = given["wait"] or shared["embedded"]
     watcher = make_watcher(quiet=shared["as_json"])
     with open_client(shared, watcher) as client:
-        submission = client.retry(job_id, key=given["key"], signing_key=given["signing_key"])
+        submission = client.retry(
+            job_id,
+            key=given["key"],
+            signing_key=given["signing_key"],
+            sign=not given["no_sign"],
+        )
         announce(submission, shared, waits=waits)
         if waits:
             follow(client, submission.id, given["timeout_s"], shared)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bridge.cli.options import bus_options, merge_shared, open_client, resume_hint
-from bridge.cli.output import escape_controls, print_json, say
+from bridge.cli.output import escape_controls, say
 from bridge.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -53,14 +54,14 @@ def print_chunks(chunks: Iterable[Chunk]) -> None:
     decoders: dict[int, codecs.IncrementalDecoder] = {}
     for chunk in chunks:
         decoder = decoders.setdefault(chunk.attempt, _decoder())
-        print_json(
-            {
-                "schema": "kakeya.log-text/1",
-                "attempt": chunk.attempt,
-                "sequence": chunk.sequence,
-                "text": decoder.decode(chunk.data),
-            }
-        )
+        told = {
+            "schema": "kakeya.log-text/1",
+            "attempt": chunk.attempt,
+            "sequence": chunk.sequence,
+            "text": decoder.decode(chunk.data),
+        }
+        sys.stdout.write(f"{json.dumps(told)}\n")  # where the reader is gone, following ends
+        sys.stdout.flush()
 
 
 def write_raw(chunks: Iterable[Chunk]) -> None:

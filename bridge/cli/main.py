@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "why": ("bridge.cli.fleet", "why_command", "Show why a job does not move."),
     "presets": ("bridge.cli.presets", "presets_command", "List the workloads that may be asked."),
     "evidence": ("bridge.cli.evidence", "evidence_group", "Show and verify evidence."),
-    "runner": ("bridge.cli.service", "runner_group", "Serve a bus with this machine."),
+    "runner": ("bridge.cli.enrol", "runner_group", "Serve a bus with this machine."),
     "bus": ("bridge.cli.bus", "bus_group", "Make a bus."),
     "site": ("bridge.cli.site", "site_group", "Write a bus as pages that need no server."),
     "usage": ("bridge.cli.usage", "usage_command", "Show what jobs took, by whom and where."),
@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json = "--json" in words
     try:
         code = group.main(args=words, prog_name=PROGRAM, standalone_mode=False)
-        sys.stdout.flush()
+        _flush()
     except BaseException as error:
         return _end(error, as_json)
     finally:
@@ -134,11 +134,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else int(ExitCode.DONE)
 
 
+def _flush() -> None:
+    """What is left of stdout goes out, or nowhere where its reader is gone."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_stdout()
+
+
+def _drop_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _end(error: BaseException, as_json: bool) -> int:
     """Tell a person, or a program, why the command ends; returns the exit code."""
-    if isinstance(error, BrokenPipeError):  # whoever read stdout has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(ExitCode.INTERNAL)
+    if isinstance(error, BrokenPipeError):  # of a stream of logs: its reader has seen enough
+        _drop_stdout()
+        return int(ExitCode.DONE)
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         _say("interrupted")
         return int(ExitCode.INTERRUPTED)

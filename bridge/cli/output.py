@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,16 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 def print_line(text: str) -> None:
-    """One line of data, flushed, so that a reader has it at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    """One line of data, flushed, so that a reader has it at once.
+
+    Where the reader is gone (`| head`), the rest goes nowhere: the command still comes to its own
+    exit code.
+    """
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(text: str) -> None:

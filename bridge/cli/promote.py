@@ -33,8 +33,9 @@ def promote_command(source: str, onto: str, push: str | None, **given: Any) -> N
     Example:
       kakeya_remote evidence promote 01JMG19Y00ABCDEFGHJKMNPQRS --push origin
     """
+    from bridge.client.branches import push_branch
     from bridge.client.checkout import find_checkout
-    from bridge.client.promotion import promote, push_branch
+    from bridge.client.promotion import promote
 
     shared = merge_shared(given)
     checkout = find_checkout(Path.cwd())
@@ -51,7 +52,7 @@ def promote_command(source: str, onto: str, push: str | None, **given: Any) -> N
                 client.results(source, folder)
             made = promote(checkout, folder, onto)
     if push:
-        push_branch(checkout, made, checkout.git.config(f"remote.{push}.url") or push)
+        push_branch(checkout, made.branch, made.commit, push)
     _tell(made, checkout, push, as_json=bool(shared["as_json"]))
 
 

@@ -48,6 +48,7 @@ _MAX_NAMED_EDITS = 5
     metavar="KEYFILE",
     help="Sign the request with this SSH key.",
 )
+@click.option("--no-sign", is_flag=True, help="Do not sign, though a setting names a key.")
 @click.option(
     "--baseline",
     "baselines",
@@ -107,6 +108,7 @@ def run_command(**given: Any) -> None:
             push=given["push_code"],
             signing_key=given["signing_key"],
             on_push=given["on_push"],
+            sign=not given["no_sign"],
         )
         announce(submission, shared, waits=waits)
         if waits:
@@ -218,6 +220,8 @@ def announce(submission: Submission, shared: dict[str, Any], *, waits: bool) -> 
         more = "" if len(submission.edits) <= _MAX_NAMED_EDITS else ", ..."
         count = len(submission.edits)
         say(f"note: {count} uncommitted edits are not part of the job: {named}{more}")
+    for note in submission.notes:
+        say(f"note: {note}")
     if not submission.created:
         say(f"note: found under its key, submitted before: {submission.id}")
     if not waits:

@@ -108,22 +108,6 @@ def once_command(timeout_s: float, **given: Any) -> None:
     raise SystemExit(int(ExitCode.DONE if ended else ExitCode.NO_RUNNER))
 
 
-@runner_group.command("key")
-@runner_options
-def key_command(**given: Any) -> None:
-    """Print this runner's public key, made if there is none: the line that others enrol.
-
-    \b
-    Example:
-      kakeya_remote runner key --bus /srv/bus.git >> signers
-    """
-    from bridge.cli.output import print_line
-    from bridge.runner.key import load_key
-
-    config = load_runner(given)
-    print_line(load_key(config.state_dir, config.name).public)
-
-
 class Stopping:
     """What signals ask of a runner: the first one to drain, the second one to stop now."""
 

@@ -92,6 +92,8 @@ def show(outcome: Outcome, record: Mapping[str, Any] | None, shared: dict[str, A
     print_line(outcome.message)
     for line in outcome.details:
         say(f"  {line}")
+    if outcome.status.standing is not None and not shared["embedded"]:
+        say(str(outcome.status.standing))
     if outcome.resume:
         say(f"resume: {hint_of(outcome, shared)}")
     elif outcome.status.ended:

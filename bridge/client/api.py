@@ -33,12 +33,12 @@ from bridge.client.overview import Overview
 from bridge.client.results import Results
 from bridge.client.retrying import draft_retry
 from bridge.client.settings import Settings, load_settings
+from bridge.client.signature import sign_by
 from bridge.client.submission import Envelope, push_keyed, push_request
 from bridge.client.waiting import Silent, Waiting, Watcher
 from bridge.clock import Clock
 from bridge.errors import UsageError
-from bridge.records import Prediction, Request, to_bytes
-from bridge.signing import sign_request
+from bridge.records import Prediction, Request
 from presets.catalog import Catalog
 from presets.definition import Preset
 
@@ -263,22 +263,24 @@ class Client(Overview):
         push: bool = False,
         signing_key: Path | None = None,
         on_push: bool = False,
+        sign: bool = True,
     ) -> Submission:
-        """Put a request of `draft` on the bus.
+        """Put a request of `draft` on the bus, signed where there is a key.
 
         Args:
             request: what is asked.
-            key: idempotency key, as for `submit`.
+            key: idempotency key.
             push: send the code commit to the bus first.
-            signing_key: SSH key that signs the request.
+            signing_key: the SSH key that signs; that of the settings, or git's own, by default.
+            sign: whether to sign at all.
             on_push: let its commit stand on the remote's default branch, so that GitHub Actions
                 sees the push (docs/actions.md); the setting `on_push` says so for every request.
 
-        Raises as `submit`, and UsageError where the key cannot sign.
+        Raises as `submit`, and UsageError where a key that was named cannot sign.
         """
-        signature = base = None
-        if signing_key is not None:
-            signature = sign_request(to_bytes(request), signing_key.expanduser().absolute())
+        base = None
+        named = signing_key or self.settings.signing_key
+        signature, note = sign_by(request, named, self.checkout) if sign else (None, "")
         if (on_push or self.settings.on_push) and self.embedded is None:
             base = self.bus.fetch_base()
         envelope = Envelope(signature, base)
@@ -293,10 +295,16 @@ class Client(Overview):
         else:
             ref, job_id, created = push_keyed(self.bus, request, key, self.clock, envelope)
         edits = self.checkout.git.changed_files() if self.checkout else ()
-        return Submission(job_id, ref, self.bus.url, request, created, edits)
+        notes = (note,) if note else ()
+        return Submission(job_id, ref, self.bus.url, request, created, edits, notes)
 
     def retry(
-        self, job_id: str, *, key: str | None = None, signing_key: Path | None = None
+        self,
+        job_id: str,
+        *,
+        key: str | None = None,
+        signing_key: Path | None = None,
+        sign: bool = True,
     ) -> Submission:
         """Ask again for a job that has ended: the same params, code and labels, a new id.
 
@@ -304,13 +312,14 @@ class Client(Overview):
             job_id: the job that ended.
             key: idempotency key of the new request.
             signing_key: as for `send`.
+            sign: as for `send`.
 
         Raises:
             UsageError: no such job, or it goes on.
             ManifestError: the preset has changed so that the params do not fit it any more.
         """
         request = self.draft(draft_retry(self.status(job_id)))
-        return self.send(request, key=key, signing_key=signing_key)
+        return self.send(request, key=key, signing_key=signing_key, sign=sign)
 
     # -- following -------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bridge.bus.binding import require_readable
 from bridge.bus.chain import Chain
 from bridge.bus.commits import compose_note, requester_identity
 from bridge.bus.endings import compose_end
@@ -45,6 +46,7 @@ class Cancelling:
             BusError: the bus did not answer, or the job moved on at every try.
         """
         chain = self._bus.load(self._ref)
+        require_readable(chain)
         self._refuse_ended(chain)
         if chain.held:
             self._wish(chain, reason)

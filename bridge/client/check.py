@@ -43,8 +43,8 @@ class Finding:
     """One thing that is not as it should be.
 
     Attributes:
-        kind: zero-length, broken, grammar, other-bus, malformed, foreign, twice, came-back, stuck,
-            key, wish, heartbeat, ledger or crowded.
+        kind: zero-length, broken, grammar, other-bus, malformed, foreign, forged, replayed, moved,
+            newer, twice, came-back, stuck, key, wish, heartbeat, ledger or crowded.
         level: fault or warning.
         ref: what it is about; the bus's address where it is about all of it.
         text: what was found.
@@ -199,8 +199,13 @@ class _Inspection:
             text = f"malformed: {chain.problems[0]}"
             cure = "nothing: the first runner that has its label rejects it"
             yield Finding("malformed", WARNING, chain.ref, text, cure)
+        if chain.newer:
+            cure = "upgrade kakeya_remote here, or ask a runner of that version"
+            yield Finding("newer", WARNING, chain.ref, chain.newer, cure)
+            return
         if chain.fault:
-            yield Finding("foreign", FAULT, chain.ref, chain.fault, self._about_foreign(chain))
+            kind = str(chain.fault_kind or "foreign")
+            yield Finding(kind, FAULT, chain.ref, chain.fault, self._about_foreign(chain))
         found = explain(status, fleet)
         if found.stuck and not chain.problems:
             cure = f"kakeya_remote why {chain.job.id}; start or repair a runner, or cancel the job"

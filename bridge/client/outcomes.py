@@ -198,14 +198,12 @@ def outcome_of(status: JobStatus, waited_s: float, *, require_enrolled: bool = F
     message = f"{words}: {result.message}" if result.message else words
     if result.state == "done" and result.verdict is None:
         message += " (not judged: the runner wrote no verdict)"
-    standing, details = status.standing, result.problems
     code = exit_code_of(result)
-    if standing is not None and standing.word is not Word.ENROLLED:
-        details = (*details, str(standing))
-        if require_enrolled:
-            code = ExitCode.REFUSED
-            message += " (not signed by an enrolled runner, as require_enrolled demands)"
-    return Outcome(status, code, message, details=details, waited_s=waited_s)
+    standing = status.standing
+    if require_enrolled and standing is not None and standing.word is not Word.ENROLLED:
+        code = ExitCode.REFUSED
+        message += " (not signed by an enrolled runner, as require_enrolled demands)"
+    return Outcome(status, code, message, details=result.problems, waited_s=waited_s)
 
 
 def standing_json(standing: Standing | None) -> dict[str, Any] | None:

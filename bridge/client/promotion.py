@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge import canonical
-from bridge.client.checkout import Checkout, requester_name
-from bridge.errors import BusError, ExitCode, IntegrityError, UsageError
+from bridge.client.branches import author_of
+from bridge.client.checkout import Checkout
+from bridge.errors import ExitCode, IntegrityError, UsageError
 from bridge.git import Git
-from bridge.objects import GitObject, Identity, build_tree, parse_tree, seal_tree
+from bridge.objects import GitObject, build_tree, parse_tree, seal_tree
 from evidence.packed import read_packed
 from evidence.promoted import ROOT, Checked, check_record, folder_of, lay_out
 from evidence.record import SAMPLES_PATH
@@ -75,7 +76,7 @@ def promote(checkout: Checkout, results: Path, onto: str = "HEAD") -> Promotion:
         tree,
         parents=[base],
         message=_message(job_id, checked),
-        author=_author(checkout),
+        author=author_of(checkout),
         when_s=int(time.time()),
     )
     if git.tip_of(ref) is not None:
@@ -89,20 +90,6 @@ def promote(checkout: Checkout, results: Path, onto: str = "HEAD") -> Promotion:
     sizes = {f"{ROOT}/{name}/{path}": len(data) for path, data in files.items()}
     branch = BRANCH_PREFIX + job_id
     return Promotion(branch, commit.oid, base, f"{ROOT}/{name}", sizes, checked)
-
-
-def push_branch(checkout: Checkout, promotion: Promotion, url: str) -> None:
-    """Push the new branch, by name, to where pull requests are made.
-
-    Raises:
-        BusError: the remote does not take it.
-    """
-    ref = f"refs/heads/{promotion.branch}"
-    reply = checkout.git.push(url, [(ref, None, promotion.commit)], atomic=False)
-    refused = next((line for line in reply.lines if line.flag == "!"), None)
-    if refused is not None or reply.status:
-        why = refused.summary if refused else reply.stderr.strip()[:300]
-        raise BusError(f"the remote does not take the branch: {why}", where=ref)
 
 
 def _read(results: Path) -> tuple[dict[str, bytes], str]:
@@ -148,8 +135,3 @@ def _message(job_id: str, checked: Checked) -> str:
     name = canonical.printable(str(checked.record["preset"].get("name") or "record"), 60)
     lines = [f"Evidence of {name}: {checked.word}", "", f"Job {job_id}", headline(checked.record)]
     return "\n".join([*lines, *(canonical.printable(note, 300) for note in checked.notes)])
-
-
-def _author(checkout: Checkout) -> Identity:
-    email = checkout.git.config("user.email") or "kakeya@localhost.invalid"
-    return Identity(requester_name(checkout), email)

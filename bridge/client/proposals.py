@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bridge import canonical
+from bridge.bus.enrolled import read_list
 from bridge.errors import ExitCode, IntegrityError, UsageError
 from bridge.git import Git
+from bridge.signers import REVOKED_PATH, SIGNERS_PATH
 from evidence.promoted import ROOT, Checked, check_record, split_path
 from presets.binding import render_spec
 from presets.catalog import Catalog, parse_catalog
 
-SIGNERS_PATH = "evidence/signers"
 MAX_RECORDS = 200
 MAX_BLOB_BYTES = 2 * 1024 * 1024
 _FILE_MODE = "100644"
@@ -47,7 +48,7 @@ def check_proposal(git: Git, base: str, head: str) -> list[Checked]:
         return [*found, Checked(ROOT, "malformed", ExitCode.USAGE, (problem,))]
     catalog = _catalog(git, trusted)
     with tempfile.TemporaryDirectory(prefix="kakeya-signers-") as scratch:
-        signers = _signers(git, trusted, Path(scratch))
+        signers = _write_lists(git, trusted, Path(scratch))
         for folder, files in sorted(added.items()):
             found.append(_check(git, folder, files, signers, catalog))
     return found
@@ -148,12 +149,16 @@ def _catalog(git: Git, trusted: str) -> Catalog:
     return parse_catalog({path: git.read(oid)[1] for path, (_, oid) in files.items()})
 
 
-def _signers(git: Git, trusted: str, scratch: Path) -> Path | None:
-    entry = git.list_files(trusted, SIGNERS_PATH).get(SIGNERS_PATH)
-    if entry is None:
+def _write_lists(git: Git, trusted: str, scratch: Path) -> Path | None:
+    """The trusted lists of keys as files side by side, None where there are no signers."""
+    signers = read_list(git, trusted, SIGNERS_PATH)
+    if signers is None:
         return None
-    path = scratch / "signers"
-    path.write_bytes(git.read(entry[1])[1])
+    path = scratch / Path(SIGNERS_PATH).name
+    path.write_text(signers, "utf-8")
+    (scratch / Path(REVOKED_PATH).name).write_text(
+        read_list(git, trusted, REVOKED_PATH) or "", "utf-8"
+    )
     return path
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge import canonical
+from bridge.bus.binding import require_readable
 from bridge.bus.chain import Chain
 from bridge.bus.requester import RequesterBus
 from bridge.client.outcomes import JobStatus, standing_json, status_of
@@ -77,6 +78,7 @@ def download(bus: RequesterBus, ref: str, folder: Path) -> Results:
             written then.
     """
     chain = bus.load_whole(ref)
+    require_readable(chain)
     if not chain.ended:
         raise UsageError(
             f"the job has not ended ({chain.state.value if chain.state else 'unreadable'})",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from bridge.bus.binding import require_readable
 from bridge.bus.chain import Chain
 from bridge.bus.commits import requester_identity
 from bridge.bus.endings import Signer, compose_end, compose_reap
@@ -132,6 +133,7 @@ class Waiting:
             sight = self._bus.glance(self._ref)
             chain = self._look(sight)
             self._outage_since_s = None
+            require_readable(chain)
             if chain.ended:
                 return self._outcome(chain)
             if chain.state is State.QUEUED:

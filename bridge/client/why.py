@@ -122,6 +122,8 @@ def _reason(status: JobStatus, runner: RunnerView) -> Reason:
     if beat is None:
         return Reason(runner.name, "unreadable", "its heartbeat cannot be read; compare versions")
     found = _declined(status, beat) or _unsuited(status.request, beat)
+    if found is None and status.newer:
+        found = ("version", f"it has not said; this program cannot tell: {status.newer}")
     if runner.silent:
         also = f"; besides: {found[1]}" if found and found[0] not in HOPEFUL else ""
         return Reason(runner.name, "silent", f"since {tell_age(runner.age_s)}{also}")

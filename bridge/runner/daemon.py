@@ -223,6 +223,8 @@ class Runner:
         used = self._held.used()
         for found in self._queue.candidates(self.bus, self._held):
             chain, decision = found.chain, found.decision
+            if chain.newer:
+                continue  # declined, and left as it is: not even a wish can be answered rightly
             if self.bus.refs.wish(chain.job.id) in snapshot.wishes:
                 self._refuse(chain, Event.CANCELLED, "cancelled before it was claimed")
             elif isinstance(decision, Refuse):

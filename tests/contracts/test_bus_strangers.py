@@ -244,9 +244,8 @@ def test_a_newer_request_is_told_apart_from_a_bad_one(scene: Scene) -> None:
     ref = scene.actor.bus.refs.job(JobRef("any", 5, request.id))
     scene.raw.point(ref, scene.raw.commit({"request.json": data}, message="m"))
     chain = scene.actor.bus.load(ref)
-    assert chain.state is None
-    assert chain.fault is not None
-    assert "newer program" in chain.fault
+    assert (chain.state, chain.request, chain.problems) == (State.QUEUED, None, ())
+    assert "newer program" in chain.newer
 
 
 # -- objects that git itself would not write ----------------------------------------------------
@@ -434,7 +433,9 @@ def test_a_forged_step_changes_nothing_and_is_written_over(scene: Scene, kind: s
     assert seen.fault is not None
     assert seen.fault.startswith(forged[:12])
     assert why in seen.fault
-    assert replace(seen, tip=before.tip, fault=None) == before
+    assert seen.faults == (seen.fault,)
+    unmoved = replace(seen, tip=before.tip, fault=None, fault_kind=None, faults=())
+    assert unmoved == before
     ended = scene.actor.advance(before.ref, Event.DONE)
     assert (ended.state, ended.fault) == (State.DONE, None)
     assert [link.event for link in ended.links] == [Event.REQUEST, Event.CLAIM, Event.DONE]

@@ -140,3 +140,16 @@ def test_shell_completion_names_commands() -> None:
         COMP_CWORD="1",
     )
     assert b"results" in done.stdout
+
+
+@pytest.mark.parametrize(("words", "code"), [(("presets",), 0), (("evidence", "verify", "/"), 2)])
+def test_a_reader_that_has_seen_enough_changes_no_exit_code(
+    words: tuple[str, ...], code: int
+) -> None:
+    script = 'set -o pipefail; "$@" | true'
+    argv = ["bash", "-c", script, "-", sys.executable, "-m", "bridge.cli.main", *words]
+    env = {**proc.base_env(), "PYTHONPATH": str(REPO)}
+    done = proc.run(argv, cwd=REPO, env=env, timeout_s=60)
+    assert done.code == code, done.stderr
+    assert b"BrokenPipe" not in done.stderr
+    assert b"Broken pipe" not in done.stderr
