@@ -311,13 +311,13 @@ class Step:
 class Seal:
     """The signed commit that ended a folded job, so that its signature can still be checked.
 
-    `logs` is the id of the tree `logs/`, which the commit signs and the ledger does not keep; None
-    where the job said nothing.
+    `tree` is the commit's root tree in base64: it names what the ledger keeps, and what it does not
+    (the logs, the files of a branch below).
     """
 
     payload: str
     signature: str
-    logs: str | None = None
+    tree: str
 
 
 @dataclass(frozen=True, slots=True)

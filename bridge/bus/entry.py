@@ -5,6 +5,7 @@ The log stays with the chain, in the archive of the day, and goes when that is e
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import cast
@@ -14,14 +15,7 @@ from bridge.bus.chain import Chain, Commit, Link, read_chain
 from bridge.bus.refs import JobRef
 from bridge.bus.standing import RUNNER_EVENTS, ForgedError, Standing, Word, vouch
 from bridge.errors import IntegrityError
-from bridge.objects import (
-    FOLDER_MODE,
-    Sealed,
-    build_files,
-    build_tree,
-    parse_commit,
-    parse_tree,
-)
+from bridge.objects import GitObject, Sealed, build_files, parse_commit, parse_tree
 from bridge.records import Claim, LedgerEntry, Result, Seal, Step, clean_text
 from bridge.signers import Keyring
 from bridge.states import Event, State
@@ -68,9 +62,8 @@ def _keep_seal(chain: Chain) -> Seal | None:
         signature = chain.sealed.signature.decode("ascii")
     except UnicodeDecodeError:
         return None  # no program of ours signed it
-    logs = {path: oid for path, oid in chain.files.items() if path.startswith(_LEFT_OUT)}
-    tree = build_files({}, logs)[1][-2].oid if logs else None  # the last one is the root
-    return Seal(payload, signature, tree)
+    root = build_files({}, chain.files, chain.base)[1][-1]
+    return Seal(payload, signature, base64.b64encode(root.data).decode())
 
 
 def _vouch(
@@ -84,18 +77,19 @@ def _vouch(
         return Standing(Word.UNSIGNED, runner)
     sealed = Sealed(entry.seal.payload.encode(), entry.seal.signature.encode())
     try:
-        if parse_commit(sealed.payload)[0] != _whole_tree(files, entry.seal.logs):
-            raise ForgedError("its signature is not over these files")
+        _check_tree(entry.seal, files)
         return vouch(event, runner, sealed, keyring, claim=None, strict=False)
-    except ForgedError as error:
-        return Standing(Word.VOID, runner, why=error.message)
+    except (IntegrityError, ValueError) as error:
+        return Standing(Word.VOID, runner, why=str(error))
 
 
-def _whole_tree(files: Mapping[str, str], logs: str | None) -> str:
-    """The id of the tree that holds the kept files and, where there were some, the logs."""
-    tree = build_files({}, files)[1][-1]
-    rows = parse_tree(tree.data)
-    return build_tree({**rows, **({"logs": (FOLDER_MODE, logs)} if logs else {})}).oid
+def _check_tree(seal: Seal, files: Mapping[str, str]) -> None:
+    """Hold the kept files to the tree that was signed."""
+    root = GitObject("tree", base64.b64decode(seal.tree))
+    signed = parse_tree(root.data)
+    kept = parse_tree(build_files({}, files)[1][-1].data)
+    if parse_commit(seal.payload.encode())[0] != root.oid or not kept.items() <= signed.items():
+        raise ForgedError("its signature is not over these files")
 
 
 def restore_chain(

@@ -80,6 +80,8 @@ class Overview(ABC):
 
     def _live(self) -> Iterator[JobStatus]:
         jobs = self.bus.poll().jobs
+        if not jobs:
+            self.bus.identity()  # no bus, or a newer one, is told apart from one without jobs
         newest = sorted(jobs, key=lambda ref: jobs[ref][0].id, reverse=True)
         for start in range(0, len(newest), _CHUNK):
             chains = self.bus.load_all(newest[start : start + _CHUNK])
@@ -103,8 +105,15 @@ class Overview(ABC):
         return {view.name: view.beat for view in views if view.beat is not None}
 
     def fleet(self) -> tuple[RunnerView, ...]:
-        """Every runner that ever beat on this bus, with the age of its last heartbeat."""
-        return read_fleet(self.bus, self.clock)
+        """Every runner that ever beat on this bus, with the age of its last heartbeat.
+
+        Raises:
+            UsageError: it is no bus.
+        """
+        fleet = read_fleet(self.bus, self.clock)
+        if not fleet:
+            self.bus.identity()
+        return fleet
 
     def why(self, job_id: str) -> Explanation:
         """Why a job stands where it stands: a reason for every known runner; raises as `status`."""
