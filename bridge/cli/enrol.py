@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bridge.cli import service as _service  # noqa: F401 - its commands join the group
 from bridge.cli.output import print_json, print_line, say
-from bridge.cli.runner import load_runner, runner_options
-from bridge.cli.service import runner_group
+from bridge.cli.runner import load_runner, runner_group, runner_options
 
 if TYPE_CHECKING:
     from bridge.client.checkout import Checkout
