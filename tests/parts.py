@@ -54,6 +54,7 @@ PARTS: dict[str, tuple[Callable[[], bool], str]] = {
         systemd.is_possible,
         "apt-get install systemd util-linux, and run the tests as root where mounts are allowed",
     ),
+    "git-lfs": (_program("git-lfs"), "apt-get install git-lfs"),
     "act": (_program("act"), "pip install 'kakeya-remote[test]'"),
     "chromium": (_program("chromium"), "apt-get install chromium"),
     "npm": (_program("npm"), "apt-get install npm"),

@@ -29,6 +29,7 @@ inputs:
   path: {default: "."}
   fetch-depth: {default: "1"}
   sparse-checkout: {default: ""}
+  lfs: {default: "false"}
   persist-credentials: {default: "true"}
 runs:
   using: composite
@@ -39,14 +40,23 @@ runs:
         PLACE: ${{ inputs.path }}
         DEPTH: ${{ inputs.fetch-depth }}
         SPARSE: ${{ inputs.sparse-checkout }}
+        LFS: ${{ inputs.lfs }}
       run: |
         set -eu
         test "${{ inputs.persist-credentials }}" = false
         git init --quiet "$PLACE"
         cd "$PLACE"
         if test -n "$SPARSE"; then git sparse-checkout set "$SPARSE"; fi
-        git fetch --quiet --no-tags --depth="$DEPTH" "$KAKEYA_TEST_ORIGIN" "${REF:-HEAD}"
-        git checkout --quiet --detach FETCH_HEAD
+        if test "$DEPTH" = 0; then depth=; else depth=--depth=$DEPTH; fi
+        git fetch --quiet --no-tags $depth "$KAKEYA_TEST_ORIGIN" "${REF:-HEAD}"
+        if test "$LFS" = true; then
+          git lfs install --local > /dev/null
+          git remote add origin "file://$KAKEYA_TEST_ORIGIN"
+          GIT_LFS_SKIP_SMUDGE=1 git checkout --quiet --detach FETCH_HEAD
+          git lfs fetch origin HEAD || true  # the real one ends here where an object is lacking
+        else
+          git checkout --quiet --detach FETCH_HEAD
+        fi
 """
 
 _SETUP_PYTHON = """\
@@ -67,7 +77,31 @@ runs:
         fi
         echo "$KAKEYA_TEST_VENV/bin" >> "$GITHUB_PATH"
 """
-_STAND_INS = {"actions/checkout": _CHECKOUT, "actions/setup-python": _SETUP_PYTHON}
+_UPLOAD = """\
+name: stand-in for actions/upload-artifact
+inputs:
+  name: {default: artifact}
+  path: {required: true}
+  if-no-files-found: {default: warn}
+  retention-days: {default: "90"}
+runs:
+  using: composite
+  steps:
+    - shell: bash
+      env:
+        NAME: ${{ inputs.name }}
+        FROM: ${{ inputs.path }}
+      run: |
+        set -eu
+        rm -rf "$KAKEYA_TEST_ARTIFACTS/$NAME"
+        mkdir -p "$KAKEYA_TEST_ARTIFACTS"
+        if test -e "$FROM"; then mv "$FROM" "$KAKEYA_TEST_ARTIFACTS/$NAME"; fi
+"""
+_STAND_INS = {
+    "actions/checkout": _CHECKOUT,
+    "actions/setup-python": _SETUP_PYTHON,
+    "actions/upload-artifact": _UPLOAD,
+}
 
 
 @dataclass(frozen=True)
@@ -140,12 +174,13 @@ class Act:
         return Ran(done.code == 0, (done.stdout + done.stderr).decode("utf-8", "replace"))
 
     def _settings(self) -> dict[str, str]:
-        packages = next(path for path in sys.path if path.endswith("site-packages"))
+        packages = next(path for path in sys.path if (Path(path) / "setuptools").is_dir())
         return {
             "KAKEYA_TEST_ORIGIN": str(self.origin),
             "KAKEYA_TEST_PYTHON": sys.executable,
             "KAKEYA_TEST_PACKAGES": packages,
             "KAKEYA_TEST_VENV": str(self.folder / "venv"),
+            "KAKEYA_TEST_ARTIFACTS": str(self.folder / "artifacts"),
             "PIP_NO_INDEX": "1",
             "PIP_NO_BUILD_ISOLATION": "0",  # pip's own way to say: no isolation
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",

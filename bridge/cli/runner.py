@@ -33,6 +33,13 @@ def runner_options(command: Any) -> Any:
         click.option("--bus", metavar="URL|DIR", help="The git remote to serve."),
         click.option("--name", help="This runner's name on the bus; default: the host's name."),
         click.option("--label", "labels", multiple=True, help="A label it has; may be repeated."),
+        click.option(
+            "--executor",
+            "executors",
+            multiple=True,
+            metavar="NAME",
+            help="An executor it offers, with its defaults; may be repeated.",
+        ),
         click.option("--profile", type=click.Choice(["local", "self-hosted", "github"])),
         click.option(
             "--trusted",
@@ -90,36 +97,78 @@ def start_command(with_parent: bool, **given: Any) -> None:
 @runner_group.command("once")
 @runner_options
 @click.option("--timeout", "timeout_s", default=30.0, show_default=True, help="Seconds to wait.")
-def once_command(timeout_s: float, **given: Any) -> None:
+@click.option("--job", "job_id", metavar="ID", help="Run this job and no other.")
+def once_command(timeout_s: float, job_id: str | None, **given: Any) -> None:
     """Run one job and end; 7 if none came within the time.
 
+    With --job the exit code is that job's, as `wait` gives it, or 8 where another runner has it;
+    SIGTERM or Ctrl-C cancels it.
+
     \b
-    Example:
+    Examples:
       kakeya_remote runner once --bus https://git.example/lab/bus.git --timeout 60
+      kakeya_remote runner once --job 01JMG19Y00ABCDEFGHJKMNPQRS --executor actions
     """
     from bridge.errors import ExitCode
 
+    job = _check_id(job_id) if job_id else None
     runner = _open(given)
+    stopping = Stopping(runner) if job else None
     try:
         runner.open()
-        ended = runner.run_once(timeout_s=timeout_s)
+        ended = runner.run_once(
+            timeout_s=timeout_s,
+            job_id=job,
+            stop=lambda: stopping is not None and stopping.asked,
+        )
     finally:
         runner.close()
-    raise SystemExit(int(ExitCode.DONE if ended else ExitCode.NO_RUNNER))
+    code = _exit_code_of(runner.config, job) if job else None
+    raise SystemExit(int(code or (ExitCode.DONE if ended else ExitCode.NO_RUNNER)))
+
+
+def _check_id(text: str) -> str:
+    from bridge.canonical import is_ulid
+    from bridge.errors import UsageError
+
+    if not is_ulid(text.upper()):
+        raise UsageError(f"{text!r} is no job id", where="--job")
+    return text.upper()
+
+
+def _exit_code_of(config: RunnerConfig, job: str) -> int:
+    """The exit code that stands for where a job is now; what keeps it waiting is told."""
+    from bridge.cli.output import say
+    from bridge.client import Client
+    from bridge.client.outcomes import exit_code_of
+    from bridge.errors import ExitCode
+
+    with Client.open(config.bus, root=config.refs.root, profile=config.profile.name) as client:
+        status = client.status(job)
+        if status.result is not None:
+            verdict = f", verdict {status.verdict}" if status.verdict else ""
+            say(f"{job}: {status.state}{verdict}")
+            return int(exit_code_of(status.result))
+        if status.runner != config.name and status.state not in (None, "queued"):
+            say(f"{job}: another runner, {status.runner}, has it")
+            return int(ExitCode.STILL_RUNNING)
+    say(f"{job}: {status.state}; what kept this runner from it: kakeya_remote why {job}")
+    return int(ExitCode.NO_RUNNER)
 
 
 class Stopping:
     """What signals ask of a runner: the first one to drain, the second one to stop now."""
 
     def __init__(self, runner: Runner) -> None:
-        self.now = False
+        self.now = self.asked = False
         self._runner = runner
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
         signal.signal(signal.SIGQUIT, self._on_signal)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self.now = self._runner.draining or number == signal.SIGQUIT
+        self.now = self.asked or number == signal.SIGQUIT
+        self.asked = True
         self._runner.draining = True
 
 
@@ -179,6 +228,7 @@ def load_runner(given: dict[str, Any]) -> RunnerConfig:
 
     overrides: dict[str, Any] = {key: given[key] for key in ("bus", "name", "profile")}
     overrides["labels"] = list(given["labels"]) or None
+    overrides["executors"] = {name: {} for name in given["executors"]} or None
     overrides = {key: value for key, value in overrides.items() if value is not None}
     if "bus" in overrides:
         overrides["bus"] = _absolute(overrides["bus"])

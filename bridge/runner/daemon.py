@@ -37,6 +37,8 @@ from bridge.states import Event
 from bridge.version import VERSION
 
 _TICK_S = 0.05
+_CANCEL_S = 8.0
+"""GitHub Actions kills a cancelled step ten seconds after it asked it to end."""
 
 
 def _tell(line: str) -> None:
@@ -85,7 +87,7 @@ class Runner:
         self._housekeeping = Housekeeping(
             bus, config.retention, self._steps.signer, self._clock.chance, say
         )
-        self._refused = 0
+        self._refused: set[str] = set()
         self._claiming: dict[str, str] = {}
         self._polled_at_s = self._push_from_s = float("-inf")
         self._gap_s = config.profile.push_gap_s
@@ -102,7 +104,7 @@ class Runner:
     @property
     def ended(self) -> int:
         """How many jobs this session has brought to an end."""
-        return self._held.ended + self._refused
+        return len(self._held.ended | self._refused)
 
     def open(self) -> None:
         """Take the runner's name on the bus and go on with what an earlier session left.
@@ -159,16 +161,35 @@ class Runner:
             self.step()
             self._clock.pause(_TICK_S)
 
-    def run_once(self, *, timeout_s: float) -> int:
-        """Serve until one job has ended, or none came for `timeout_s`; the number of jobs ended."""
+    def run_once(
+        self,
+        *,
+        timeout_s: float,
+        job_id: str | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> int:
+        """Serve until one job has ended, or none came for `timeout_s`; the number of jobs ended.
+
+        Args:
+            timeout_s: how long to wait for a job.
+            job_id: the one job that may be claimed, None for any.
+            stop: asked in between; True cancels what is held, and ends this.
+        """
+        self._queue.only = job_id
         begun_s = self._clock.monotonic_s()
-        while self.ended == 0:
+        while not (self.ended if job_id is None else self._has_ended(job_id)):
+            if stop():
+                self.cancel_all(limit_s=_CANCEL_S)
+                break
             self.step()
             self.draining = not self.idle  # nothing more is claimed beside the one
             if self.idle and self._clock.monotonic_s() - begun_s > timeout_s:
                 break
             self._clock.pause(_TICK_S)
         return self.ended
+
+    def _has_ended(self, job_id: str) -> bool:
+        return job_id in self._held.ended or job_id in self._refused
 
     def step(self) -> None:
         """One cycle with at most one push; a fault of the network is told, and tried again.
@@ -261,7 +282,7 @@ class Runner:
 
         def settle(outcome: Outcome) -> None:
             self._queue.forget(chain.ref)
-            self._refused += outcome is Outcome.WON
+            self._refused |= {chain.job.id} if outcome is Outcome.WON else set()
             self._say(f"{chain.job.id}: {event.value} ({outcome.value}): {message}")
 
         self._batch.add(Update(chain.ref, chain.tip, commit), settle)

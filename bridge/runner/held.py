@@ -62,7 +62,7 @@ class HeldJobs:
         say: Callable[[str], None],
         make: MakeAttempt,
     ) -> None:
-        self.ended = 0
+        self.ended: set[str] = set()
         self._make = make
         self._config, self._bus, self._steps, self._say = config, bus, steps, say
         self._held: dict[str, Held] = {}
@@ -172,7 +172,7 @@ class HeldJobs:
         if outcome is Outcome.WON:
             attempt.chain = chain
             if attempt.ended is not None and not chain.held:
-                self.ended += chain.ended
+                self.ended |= {chain.job.id} if chain.ended else set()
                 self._let_go(attempt, f"{chain.state}: {attempt.ended.message}")
             return
         try:

@@ -50,6 +50,9 @@ class Queue:
         config: labels, slots and policy.
         trust: presets come from here.
         chance: spreads the order among racing runners.
+
+    Attributes:
+        only: id of the one job that is wanted, None for any.
     """
 
     def __init__(self, config: RunnerConfig, trust: Trust, chance: random.Random) -> None:
@@ -69,6 +72,7 @@ class Queue:
         self._signers: dict[str, str] = {}
         self._counter = 0
         self.claims_made = 0
+        self.only: str | None = None
         self.executors = tuple(config.executors)
 
     def update(self, snapshot: Snapshot, now_s: float) -> bool:
@@ -127,6 +131,7 @@ class Queue:
             if self._is_known(ref)
             and self._chains[ref].state is State.QUEUED
             and self._labels[ref][0] in self._config.labels
+            and self.only in (None, self._chains[ref].job.id)
         ]
         priorities = {ref: self._labels[ref][1] for ref in waiting}
         for ref in order_queue(waiting, priorities, self._order, self.claims_made, self._chance):
