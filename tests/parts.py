@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -76,6 +76,11 @@ PARTS: dict[str, tuple[Callable[[], bool], str]] = {
 def is_required() -> bool:
     """Whether a test must fail where a part is missing: `KAKEYA_REQUIRE_REAL=1`, as in CI."""
     return os.environ.get("KAKEYA_REQUIRE_REAL") == "1"
+
+
+def missing(names: Iterable[str]) -> list[str]:
+    """Those of `names` that are not here, each with how to get it."""
+    return [f"{name} ({PARTS[name][1]})" for name in names if not PARTS[name][0]()]
 
 
 def require(part: str) -> None:
