@@ -7,12 +7,13 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint simulate bench protocol clean
+.PHONY: help demo test check lint simulate model drills fuzz fuzz-atheris bench protocol clean
 
 PYTHON ?=
 VENV   ?= .venv
 JOBS   ?= 2
 SCHEDULES ?= 10000
+SECONDS ?= 60
 
 BIN  := $(VENV)/bin
 DEMO := $(VENV)/.whole-demo
@@ -23,7 +24,7 @@ PINS := pyproject.toml constraints.txt
 TESTED = OMP_NUM_THREADS=1 $(BIN)/python
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 	@echo "  PYTHON=...     which Python 3.11-3.13 makes $(VENV) (default: the first one found)"
 	@echo "  JOBS=$(JOBS)         how many processes run the tests"
 
@@ -46,6 +47,18 @@ lint: $(DEV)
 
 simulate: $(DEV)  ## 10,000 random schedules of the protocol in memory, with the shipped runner
 	@$(BIN)/python -m tests.simulation --schedules $(SCHEDULES) --jobs $(JOBS)
+
+model: $(DEV)  ## every world of a small model of the protocol, and three planted bugs
+	@$(BIN)/python -m tests.model
+
+drills: $(DEV)  ## faults on real servers, the short form; python -m tests.drills has the rest
+	@$(TESTED) -m tests.drills --brief --jobs $(JOBS)
+
+fuzz: $(DEV)  ## 10,000 hostile inputs and more for the parsers of wire data
+	@$(TESTED) -m tests.fuzz
+
+fuzz-atheris: $(DEV)  ## the same by coverage, with atheris, for as long as SECONDS says
+	@$(TESTED) -m tests.fuzz.by_coverage --seconds $(SECONDS)
 
 bench: $(DEV)  ## measure what the documentation states in numbers
 	@$(BIN)/python -m benchmarks

@@ -25,6 +25,7 @@ _NETWORK = (
     "unable to access 'http",
     "unable to connect to",
 )
+_FULL_DISK = ("No space left on device", "Out of diskspace", "couldn't write '")
 _REFUSED_OBJECT = ("fsck error in packed object", "invalid index-pack output")
 _TOO_LARGE = ("file too large", "died of signal 25")  # EFBIG, or SIGXFSZ on Linux and macOS
 _REFUSALS = ("denied", "declined", "prohibited", "deny ", "error: 403", "authentication failed")
@@ -117,9 +118,12 @@ def is_too_large(stderr: str) -> bool:
 
 
 def is_full_disk(stderr: str) -> bool:
-    """Whether this machine's disk, not the remote's, is full."""
-    rows = (row for row in stderr.split("\n") if not row.startswith("remote:"))
-    return any("No space left on device" in row for row in rows)
+    """Whether this machine's disk, not the remote's, is full.
+
+    Of a ref that it cannot write git says no reason, but only that: a full disk is the usual one.
+    """
+    rows = [row for row in stderr.split("\n") if not row.startswith("remote:")]
+    return any(phrase in row for row in rows for phrase in _FULL_DISK)
 
 
 def explain(stderr: str) -> str:

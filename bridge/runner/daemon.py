@@ -79,7 +79,7 @@ class Runner:
         self._heart = Heart(config, bus, self._clock.wall_s)
         self._queue = Queue(config, trust, self._clock.chance)
         self._notifier = Notifier(config.notify, say)
-        self._batch = Batch(bus, self._outbox, self._notify)
+        self._batch = Batch(bus, self._outbox, say, self._clock.monotonic_s, self._notify)
         self._held = HeldJobs(config, bus, self._steps, say, make_attempt)
         self._recovery = Recovery(
             config, trust, bus, self._queue, self._steps, say, self._heart.session
@@ -207,6 +207,7 @@ class Runner:
                 if now_s - self._polled_at_s >= self._poll_every_s:
                     self._look(now_s)
                 self._add_beat(now_s)
+                self._batch.take_up()  # beside the others, never instead of them
             if self._batch:
                 self._push_from_s = now_s + self._gap_s
                 self._batch.flush()
@@ -246,6 +247,8 @@ class Runner:
             chain, decision = found.chain, found.decision
             if chain.newer:
                 continue  # declined, and left as it is: not even a wish can be answered rightly
+            if chain.ref in self._batch:
+                continue  # a step of ours is under way there
             if self.bus.refs.wish(chain.job.id) in snapshot.wishes:
                 self._refuse(chain, Event.CANCELLED, "cancelled before it was claimed")
             elif isinstance(decision, Refuse):

@@ -17,6 +17,7 @@ from bridge.errors import BusError, CacheError
 from bridge.objects import GitObject, objects_from_bytes
 from bridge.states import Event, State
 from tests.actors import Actor, open_bus
+from tests.damage import DAMAGE, empty, list_files
 from tests.rawgit import RawGit
 from tests.servers.transport import Remote, Transport
 
@@ -40,52 +41,6 @@ def other(remote: Remote, tmp_path: Path, actor: Actor) -> Iterator[Actor]:
     found = Actor(open_bus(remote.url, tmp_path / "other", init=False))
     yield found
     found.bus.close()
-
-
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
-
-
-def _empty(folder: Path) -> None:
-    for path in _files(folder):
-        path.chmod(0o644)
-        path.write_bytes(b"")
-
-
-def _flip(folder: Path) -> None:
-    for path in _files(folder):
-        data = bytearray(path.read_bytes())
-        if data:
-            data[len(data) // 2] ^= 0xFF
-            path.chmod(0o644)
-            path.write_bytes(bytes(data))
-
-
-def _lock_refs(folder: Path) -> None:
-    for path in _files(folder / "refs"):
-        path.with_name(f"{path.name}.lock").write_bytes(b"")
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)  # the fast path needs no part of it, nor heals it
-
-
-DAMAGE: dict[str, Callable[[Path], object]] = {
-    "the clone is gone": _remove,
-    "everything is empty": _empty,
-    "HEAD is gone": lambda clone: (clone / "HEAD").unlink(missing_ok=True),
-    "HEAD is empty": lambda clone: (clone / "HEAD").write_bytes(b""),
-    "the configuration is cut off": lambda clone: (clone / "config").write_text("[core\n"),
-    "the configuration is binary": lambda clone: (clone / "config").write_bytes(b"\xff\0\x01"),
-    "the objects are gone": lambda clone: _remove(clone / "objects"),
-    "the objects are empty": lambda clone: _empty(clone / "objects"),
-    "the objects are damaged": lambda clone: _flip(clone / "objects"),
-    "the refs are gone": lambda clone: _remove(clone / "refs"),
-    "the refs are empty": lambda clone: _empty(clone / "refs"),
-    "a killed git left shallow.lock": lambda clone: (clone / "shallow.lock").write_bytes(b""),
-    "a killed git left packed-refs.lock": lambda clone: (clone / "packed-refs.lock").touch(),
-    "a killed git left locks on refs": _lock_refs,
-}
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
@@ -169,7 +124,7 @@ def test_code_comes_from_a_damaged_cache_too(actor: Actor, remote: Remote) -> No
     raw = RawGit(remote.path)
     commit = raw.commit({"a.py": b"print(1)\n"}, message="code")
     raw.point(actor.bus.refs.code(commit), commit)
-    for damage in (lambda _: None, _empty, shutil.rmtree):
+    for damage in (lambda _: None, empty, shutil.rmtree):
         damage(actor.bus.cache / "code.git")
         git = actor.bus.fetch_code(commit)
         assert set(git.list_files(commit)) == {"a.py"}
@@ -204,7 +159,7 @@ def test_a_disk_that_stays_full_is_an_error_after_one_new_clone(tmp_path: Path) 
 
 
 def _bytes_below(folder: Path) -> int:
-    return sum(path.stat().st_size for path in _files(folder))
+    return sum(path.stat().st_size for path in list_files(folder))
 
 
 @pytest.mark.parametrize("remote", ["file"], indirect=True)  # what is on the disk
@@ -251,7 +206,7 @@ def test_a_clone_of_too_many_packs_is_made_again(actor: Actor) -> None:
     assert actor.bus.read(chain.files["request.json"])
     assert actor.bus.load(ref) == chain
     for name in CLONES:
-        assert len(_files(actor.bus.cache / name / "objects" / "pack")) < 100
+        assert len(list_files(actor.bus.cache / name / "objects" / "pack")) < 100
 
 
 def test_a_closed_bus_leaves_no_process_and_no_descriptor(remote: Remote, tmp_path: Path) -> None:
@@ -284,7 +239,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RawGit:
 
 
 def _state(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in _files(folder)}
+    return {str(path): path.read_bytes() for path in list_files(folder)}
 
 
 def test_nothing_is_done_to_the_repository_that_the_caller_stands_in(

@@ -19,13 +19,20 @@ from pathlib import Path
 
 from bridge.git.settings import git_version
 from tests import parts
-from tests.drills import deaths
+from tests.drills import cancelling, deaths, disks, lines, races, strangers
 from tests.drills.field import open_field
 from tests.drills.table import ALL, Drill, Row, SkipDrillError, draw, write_page
 from tests.lab import REPO, make_checkout
 from tests.servers.git_servers import PARTS, open_transport
 
-DRILLS: tuple[Drill, ...] = (*deaths.DRILLS,)
+DRILLS: tuple[Drill, ...] = (
+    *deaths.DRILLS,
+    *lines.DRILLS,
+    *disks.DRILLS,
+    *strangers.DRILLS,
+    *races.DRILLS,
+    *cancelling.DRILLS,
+)
 PAGE = REPO / "docs" / "reliability.md"
 
 

@@ -90,7 +90,7 @@ def _kill_client(event: str, place: str) -> Callable[[Field], None]:
         """The same command again, under its key, is the same job."""
         field.start("one")
         ambush = field.lie_in_wait(event, place)
-        words = ("run", "noop", "--id", "drill", "--wait", "--json")
+        words = ("run", "noop", "-p", "seconds=2", "--id", "drill", "--wait", "--json")
         field.command("first", *words)
         ambush.wait()
         field.strike()
@@ -98,7 +98,8 @@ def _kill_client(event: str, place: str) -> Callable[[Field], None]:
         ambush.let_go()
         second = field.command("second", *words)
         assert second.wait(timeout=BOUND_S) == 0, field.words("second")
-        said = json.loads(field.words("second").splitlines()[0])
+        lines = field.words("second").splitlines()
+        said = json.loads(next(line for line in lines if line.startswith("{")))
         jobs = set(field.lab.bus.poll().jobs)
         assert len(jobs) == 1, jobs
         field.refs.extend(jobs)
@@ -131,10 +132,10 @@ def _kill_supervisor(state: str) -> Callable[[Field], None]:
     def run(field: Field) -> None:
         """The job's own supervisor dies: the attempt is given back, and the next one ends it."""
         field.start("one", whole=True)
-        ref = field.submit(seconds=3)
-        supervisor = until(lambda: _supervisor(field), bound_s=BOUND_S, what="a supervisor")
+        ref = field.submit(seconds=10)
         if state == "running":
             field.wait(ref, "running")
+        supervisor = until(lambda: _supervisor(field), bound_s=BOUND_S, what="a supervisor")
         field.strike()
         supervisor.kill()
         field.settle()

@@ -66,17 +66,17 @@ class Field:
 
     def start(self, name: str = "one", *, whole: bool = False, **changes: Any) -> None:
         """Start a runner whose jobs say a line, or, with `whole`, one that runs real jobs."""
-        if whole:
-            settings = self.lab.settings(name, **changes)
-            self.processes[name] = self.lab.start(settings, self.env)
-            return
         settings = self.lab.settings(name, **changes)
-        self.processes[name] = proc.spawn(
-            [sys.executable, "-m", "tests.drills.speaker", str(settings)],
-            cwd=REPO,
-            env={**proc.base_env(), **self.env, "PYTHONPATH": str(REPO)},
-            stdout=settings.with_suffix(".log"),
-        )
+        if whole:
+            self.processes[name] = self.lab.start(settings, self.env)
+        else:
+            self.processes[name] = proc.spawn(
+                [sys.executable, "-m", "tests.drills.speaker", str(settings)],
+                cwd=REPO,
+                env={**proc.base_env(), **self.env, "PYTHONPATH": str(REPO)},
+                stdout=settings.with_suffix(".log"),
+            )
+        self.lab.wait_for_beat(name, self.processes[name])
 
     def command(self, name: str, *words: str) -> subprocess.Popen[bytes]:
         """Start a `kakeya_remote` command; what it says goes to `<name>.log`."""

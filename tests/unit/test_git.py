@@ -363,6 +363,9 @@ def test_whose_fault_it_is() -> None:
     assert not is_network("fatal: loose object 12 (stored in x) is corrupt")
     assert is_full_disk("fatal: write error: No space left on device")
     assert not is_full_disk("remote: fatal: write error: No space left on device")
+    no_room = "error: cannot update ref 'refs/tips/hb/one': couldn't write '/c/refs/one.lock'"
+    assert is_full_disk(no_room)
+    assert not is_full_disk(f"remote: {no_room}")
     assert is_empty_match(1, "")
     assert is_empty_match(128, "fatal: no matching remote head\n")
     assert not is_empty_match(128, "")

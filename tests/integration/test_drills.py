@@ -1,0 +1,48 @@
+"""Drills that are tests too: a cancel that reaches grandchildren, a runner that stays as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.drills import memory
+from tests.drills.cancelling import HEARTBEATS, cancel_a_family
+from tests.drills.field import open_field
+from tests.drills.memory import Sample
+from tests.servers.git_servers import open_transport
+
+JOBS = 150
+PORTION = 15
+
+
+def test_a_cancel_reaches_grandchildren_within_two_heartbeats(
+    checkout: Path, tmp_path: Path
+) -> None:
+    with open_transport("file") as transport:
+        with open_field(transport, checkout, tmp_path / "field") as field:
+            seen = cancel_a_family(field)
+    assert seen[0] == "wish alive"
+    assert seen.count("beat alive") <= HEARTBEATS
+    assert "cancelled" in field.words("client")
+
+
+def test_a_runner_is_no_larger_after_many_jobs(tmp_path: Path) -> None:
+    seen = memory.measure(tmp_path, JOBS, PORTION, keep=10)
+    assert seen[-1].jobs == JOBS
+    memory.check(seen)
+
+
+@pytest.mark.parametrize(
+    ("what", "step"),
+    [("KiB more", (40, 0, 0)), ("children", (0, 1, 0)), ("descriptors", (0, 0, 1))],
+)
+def test_a_runner_that_grows_is_found(what: str, step: tuple[int, int, int]) -> None:
+    """One manifest kept, one child or one descriptor left behind for each job."""
+    rss_kib, children, descriptors = step
+    grown = [
+        Sample(jobs, 40_000 + jobs * rss_kib, 4 + jobs * children, 20 + jobs * descriptors)
+        for jobs in range(PORTION, JOBS + 1, PORTION)
+    ]
+    with pytest.raises(AssertionError, match=what):
+        memory.check(grown)
