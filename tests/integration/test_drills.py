@@ -19,9 +19,9 @@ PORTION = 15
 def test_a_cancel_reaches_grandchildren_within_two_heartbeats(
     checkout: Path, tmp_path: Path
 ) -> None:
-    with open_transport("file") as transport:
-        with open_field(transport, checkout, tmp_path / "field") as field:
-            seen = cancel_a_family(field)
+    folder = tmp_path / "field"
+    with open_transport("file") as served, open_field(served, checkout, folder) as field:
+        seen = cancel_a_family(field)
     assert seen[0] == "wish alive"
     assert seen.count("beat alive") <= HEARTBEATS
     assert "cancelled" in field.words("client")
