@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -31,12 +31,16 @@ _REMEMBERED = 64  # chains that are read on from where they were read last
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Every ref of the bus at one poll, by full ref name; nothing of it is believed yet."""
+    """Every ref of the bus at one poll, by full ref name; nothing of it is believed yet.
+
+    `campaigns` goes by their ids.
+    """
 
     jobs: dict[str, tuple[JobRef, RefTip]]
     heartbeats: dict[str, RefTip]
     wishes: dict[str, RefTip]
     foreign: tuple[str, ...]
+    campaigns: dict[str, RefTip] = field(default_factory=dict)
 
 
 class BusView:
@@ -87,8 +91,8 @@ class BusView:
         self._cache.close()
 
     def poll(self) -> Snapshot:
-        """Every job, heartbeat and cancel wish, by one filtered fetch of commits alone."""
-        kinds = ("job", "hb", "ctl")
+        """Every job, heartbeat, cancel wish and campaign, by one fetch of commits alone."""
+        kinds = ("job", "hb", "ctl", "camp")
         tips = self._look([f"{kind}/*" for kind in kinds], [f"{kind}/" for kind in kinds])
         jobs: dict[str, tuple[JobRef, RefTip]] = {}
         foreign = []
@@ -98,7 +102,7 @@ class BusView:
                 foreign.append(ref)
             else:
                 jobs[ref] = (job, tip)
-        return Snapshot(jobs, tips["hb/"], tips["ctl/"], tuple(foreign))
+        return Snapshot(jobs, tips["hb/"], tips["ctl/"], tuple(foreign), self._by_id(tips["camp/"]))
 
     def peek(self, ref: str) -> RefTip | None:
         """Where one ref stands now, None if it is gone."""
@@ -207,9 +211,10 @@ class BusView:
 
     def campaigns(self) -> dict[str, RefTip]:
         """Where every campaign stands now, by its id."""
-        prefix = f"{self.refs.root}/camp/"
-        tips = self._look(["camp/*"], ["camp/"])["camp/"]
-        named = {ref.removeprefix(prefix): tip for ref, tip in tips.items()}
+        return self._by_id(self._look(["camp/*"], ["camp/"])["camp/"])
+
+    def _by_id(self, tips: dict[str, RefTip]) -> dict[str, RefTip]:
+        named = {ref.rpartition("/")[2]: tip for ref, tip in tips.items()}
         return {name: tip for name, tip in named.items() if is_ulid(name)}
 
     def load_campaign(self, campaign_id: str) -> Course:

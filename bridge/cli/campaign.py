@@ -21,6 +21,14 @@ FOLDER = "presets/campaigns"
 _TIMEOUT = click.option(
     "--timeout", "timeout_s", type=float, metavar="SECONDS", help="Bounds the waiting."
 )
+_PARAMS = click.option(
+    "-p",
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A param of every node that has it.",
+)
 _WAIT = click.option("--wait", is_flag=True, help="Drive it and follow it to its end.")
 _REASON = click.option("--reason", default="", help="Why, for whoever reads its story.")
 _SIGN = click.option(
@@ -46,18 +54,20 @@ def campaign_group() -> None:
 
 @campaign_group.command("validate")
 @click.argument("file", metavar="NAME|FILE")
+@_PARAMS
 @click.option("--code", default="HEAD", metavar="REV", help="Whose code runs.")
 @bus_options(embedded=False)
-def validate_command(file: str, code: str, **given: Any) -> None:
+def validate_command(file: str, params: tuple[str, ...], code: str, **given: Any) -> None:
     """Check a campaign without sending anything: 2 with every fault at its path, else 0."""
     shared = merge_shared(given)
     with open_client(shared) as client:
-        plan = client.campaigns.plan(read_document(client, file), code=code)
+        plan = client.campaigns.plan(read_document(client, file, params), code=code)
     show_plan(plan, as_json=shared["as_json"])
 
 
 @campaign_group.command("start")
 @click.argument("file", metavar="NAME|FILE")
+@_PARAMS
 @click.option("--code", default="HEAD", metavar="REV", help="Whose code runs.")
 @click.option("--push-code", is_flag=True, help="Send the code commit to the bus first.")
 @click.option("--fresh", is_flag=True, help="Run every cell, whatever evidence there is.")
@@ -67,6 +77,7 @@ def validate_command(file: str, code: str, **given: Any) -> None:
 @bus_options()
 def start_command(
     file: str,
+    params: tuple[str, ...],
     code: str,
     push_code: bool,
     fresh: bool,
@@ -81,7 +92,7 @@ def start_command(
     """
     shared = merge_shared(given)
     with open_client(shared, make_watcher(quiet=shared["as_json"])) as client:
-        document = read_document(client, file)
+        document = read_document(client, file, params)
         if fresh:
             document = {**document, "fresh": True}
         plan = client.campaigns.plan(document, code=code)
@@ -152,6 +163,7 @@ def resume_command(
 @campaign_group.command("amend")
 @click.argument("campaign_id", metavar="ID")
 @click.argument("file", metavar="NAME|FILE")
+@_PARAMS
 @click.option("--reason", required=True, help="Why; it stands in the campaign's story.")
 @click.option("--code", metavar="REV", help="Another code commit for what is not launched yet.")
 @_SIGN
@@ -159,6 +171,7 @@ def resume_command(
 def amend_command(
     campaign_id: str,
     file: str,
+    params: tuple[str, ...],
     reason: str,
     code: str | None,
     signing_key: Path | None,
@@ -167,7 +180,7 @@ def amend_command(
     """Replace the plan; what changes is named, and nodes that have begun stay as they are."""
     shared = merge_shared(given)
     with open_client(shared) as client:
-        document = read_document(client, file)
+        document = read_document(client, file, params)
         course = client.campaigns.amend(
             campaign_id, document, reason, code=code, signing_key=signing_key
         )
@@ -198,9 +211,9 @@ def results_command(campaign_id: str, out: Path | None, **given: Any) -> None:
 # -- what the commands share -----------------------------------------------------------------------
 
 
-def read_document(client: Client, name: str) -> dict[str, Any]:
+def read_document(client: Client, name: str, params: tuple[str, ...]) -> dict[str, Any]:
     """A campaign's document, from a file or by its name below `presets/campaigns/`."""
-    from bridge.client.planning import read_campaign
+    from bridge.client.planning import read_campaign, set_params
 
     path = Path(name)
     if not path.is_file():
@@ -212,7 +225,8 @@ def read_document(client: Client, name: str) -> dict[str, Any]:
             where=FOLDER,
             remedy="name a file, or one of that folder",
         )
-    return read_campaign(path.read_bytes(), where=str(path))
+    document = read_campaign(path.read_bytes(), where=str(path))
+    return set_params(document, params, client.catalog()[0])
 
 
 def begin(

@@ -176,6 +176,7 @@ def _open(given: dict[str, Any]) -> Runner:
     from dataclasses import replace
 
     from bridge.bus.remote import GitBus
+    from bridge.runner.campaigns import CampaignThread
     from bridge.runner.daemon import Runner
     from bridge.runner.key import choose_key
     from bridge.runner.trust import open_trust
@@ -209,7 +210,8 @@ def _open(given: dict[str, Any]) -> Runner:
         )
     enrolled = config.name if key.fingerprint in keyring.names else "nobody: runner enroll"
     say(f"signs with {key.fingerprint}, enrolled as {enrolled}")
-    return Runner(config, trust, bus, key=key, say=say)
+    campaigns = CampaignThread(config, trust, key, say)
+    return Runner(config, trust, bus, key=key, say=say, campaigns=campaigns)
 
 
 def _open_talk(log_file: Path | None) -> Callable[[str], None]:

@@ -9,6 +9,7 @@ from typing import Any
 from bridge import canonical, records, schema
 from bridge.bus.pooling import spec_of
 from bridge.cells import SEED, all_cells, cells_of, derive_request
+from bridge.client.draft import read_params
 from bridge.client.power import find_hopeless
 from bridge.errors import KakeyaError, ManifestError
 from bridge.plans import (
@@ -76,6 +77,38 @@ def sweep_document(
     where = f"sweep of {preset}"
     schema.check(document, schema.load("presets", "campaign"), where=where, remedy=_REMEDY)
     return document
+
+
+def set_params(
+    document: Mapping[str, Any], texts: Sequence[str], catalog: Catalog
+) -> dict[str, Any]:
+    """The document with params of `NAME=VALUE` texts in every node whose preset has them.
+
+    Raises:
+        ManifestError: a value does not fit, or no node has such a param.
+    """
+    nodes = {name: dict(data) for name, data in document["nodes"].items()}
+    problems: list[str] = []
+    for text in texts:
+        param = text.partition("=")[0]
+        having = [
+            data
+            for data in nodes.values()
+            if param in catalog.get(data["preset"]).params and param not in data.get("matrix", {})
+        ]
+        if not having:
+            problems.append(f"$.nodes: none of them has a param {param!r} of its own")
+        for data in having:
+            values, found = read_params(catalog.get(data["preset"]), [text])
+            problems += found
+            data["params"] = {**data.get("params", {}), **values}
+    if problems:
+        raise ManifestError(
+            "the params do not fit",
+            where=f"campaign {document['name']}",
+            problems=tuple(dict.fromkeys(problems)),
+        )
+    return {**document, "nodes": nodes}
 
 
 def freeze_plan(document: Mapping[str, Any], catalog: Catalog, frame: Frame) -> Campaign:

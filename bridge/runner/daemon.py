@@ -21,6 +21,7 @@ from bridge.errors import BusError, IntegrityError, UsageError
 from bridge.records import Facts
 from bridge.runner.attempt import Attempt
 from bridge.runner.batch import Batch
+from bridge.runner.campaigns import CampaignThread
 from bridge.runner.config import RunnerConfig
 from bridge.runner.heart import Heart
 from bridge.runner.held import HeldJobs, MakeAttempt
@@ -69,6 +70,7 @@ class Runner:
         say: Callable[[str], None] = _tell,
         make_attempt: MakeAttempt = Attempt,
         key: RunnerKey | None = None,
+        campaigns: CampaignThread | None = None,
     ) -> None:
         self.config, self.trust, self.bus = config, trust, bus
         self.draining = False
@@ -87,6 +89,7 @@ class Runner:
         self._housekeeping = Housekeeping(
             bus, config.retention, self._steps.signer, self._clock.chance, say
         )
+        self._campaigns = campaigns
         self._refused: set[str] = set()
         self._claiming: dict[str, str] = {}
         self._polled_at_s = self._push_from_s = float("-inf")
@@ -141,6 +144,8 @@ class Runner:
 
     def close(self) -> None:
         """End the session; jobs that still run are found again by the next one."""
+        if self._campaigns is not None:
+            self._campaigns.close()
         self._held.close()
         self._notifier.close()
         self.bus.close()
@@ -227,6 +232,8 @@ class Runner:
         self._gap_s = self.config.profile.gap_s(len(snapshot.heartbeats))
         moved = self._queue.update(snapshot, now_s)
         self._housekeeping.observe(snapshot, now_s)
+        if self._campaigns is not None:
+            self._campaigns.observe(snapshot.campaigns)
         self._held.heed_wishes(snapshot)
         if not self.draining:
             self._claim(snapshot, now_s)

@@ -7,7 +7,6 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from bridge.bus.chain import Chain, subject_event
-from bridge.bus.commits import SIGNATURE
 from bridge.bus.interface import Bus
 from bridge.bus.lease import lease_of, sign_of_life
 from bridge.bus.view import Snapshot
@@ -16,9 +15,9 @@ from bridge.git import RefTip
 from bridge.records import Decline, Heartbeat, Resources, clean_text
 from bridge.runner.config import RunnerConfig
 from bridge.runner.policy import Decision, Pass, decide, fits, order_queue, subtract
+from bridge.runner.signature import find_signer
 from bridge.runner.trust import Trust
 from bridge.runner.workspace import is_merged
-from bridge.signing import verify_request
 from bridge.states import TERMINAL_EVENTS, Event, State
 
 LOADS_PER_LOOK = 16  # a flood of requests may not keep the heart from beating
@@ -225,15 +224,9 @@ class Queue:
         )
 
     def _signer(self, bus: Bus, chain: Chain) -> str:
-        if SIGNATURE not in chain.files:
-            raise IntegrityError("the request is not signed")
         if chain.tip not in self._signers:
             assert self._config.allowed_signers is not None
-            self._signers[chain.tip] = verify_request(
-                bus.read(chain.files["request.json"]),
-                bus.read(chain.files[SIGNATURE]),
-                self._config.allowed_signers,
-            )
+            self._signers[chain.tip] = find_signer(chain, bus.read, self._config.allowed_signers)
         return self._signers[chain.tip]
 
     def _is_merged(self, commit: str) -> bool:

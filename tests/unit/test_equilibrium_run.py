@@ -108,7 +108,7 @@ def test_every_scale_makes_a_block_that_moves(scale: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "path"),
     [
-        ({"seeds": (1,)}, "$.config.seeds"),
+        ({"seeds": (1, 1)}, "$.config.seeds"),
         ({"radii": ()}, "$.config.radii"),
         ({"navg": (1, 900)}, "$.config.navg"),
         ({"ceilings": (-1.0,)}, "$.config.ceilings"),

@@ -165,8 +165,6 @@ class Config:
             for name in ("seeds", "rounds", "radii", "navg", "rates", "ceilings")
             if not getattr(self, name) or len(set(getattr(self, name))) != len(getattr(self, name))
         ]
-        if len(self.seeds) < 2:
-            problems.append("$.config.seeds: at least two")
         if any(value <= 0 for value in (*self.radii, *self.rates, self.rate, self.late_radius)):
             problems.append("$.config: radii and rates are above 0")
         if any(value < 0 for value in (*self.ceilings, self.ceiling)):
