@@ -15,6 +15,7 @@ from presets.definition import Preset, parse_preset
 from presets.tokens import Source
 
 SUFFIX = ".yaml"
+CAMPAIGNS = "campaigns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,14 @@ def parse_catalog(files: Mapping[str, bytes]) -> Catalog:
     """The catalog from files by name, as read from a folder or from a git commit.
 
     Args:
-        files: content by path; only the last segment of a path counts, and only `*.yaml`.
+        files: content by path; only the last segment of a path counts, and only `*.yaml`. Files in
+            a folder `campaigns` are none of it.
 
     Raises:
         ManifestError: one file is wrong; or several are, and then `problems` names each.
     """
-    named = {PurePosixPath(path).name: data for path, data in sorted(files.items())}
+    paths = {PurePosixPath(path): data for path, data in sorted(files.items())}
+    named = {path.name: data for path, data in paths.items() if path.parent.name != CAMPAIGNS}
     assets: dict[str, Asset] = {}
     presets: dict[str, Preset] = {}
     errors: list[ManifestError] = []

@@ -209,3 +209,15 @@ def test_a_part_that_does_not_count_gives_no_rows() -> None:
     (line,) = pool_samples([fresh]).splitlines()
     assert b'"at":{"lr":"3"}' in line
     assert cover_of(["lr=1", "lr=2"], parts)["missing"] == ["lr=2"]
+
+
+def test_the_campaigns_of_this_repository_are_in_order_and_no_presets() -> None:
+    folder = ROOT / "presets" / "campaigns"
+    files = sorted(folder.glob("*.yaml"))
+    assert files
+    for path in files:
+        found = read_campaign(path.read_bytes(), where=path.name)
+        assert found["name"] == path.stem
+        assert freeze(found).name == path.stem
+    named = {f"presets/campaigns/{path.name}": path.read_bytes() for path in files}
+    assert not parse_catalog(named).presets
