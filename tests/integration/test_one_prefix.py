@@ -55,7 +55,8 @@ def test_the_whole_protocol_fits_below_one_prefix(
         gone = say(lab, "run", "noop", "--label", "nobody", *where).splitlines()[0]
         say(lab, "why", gone, *where)
         say(lab, "cancel", gone, *where)
-        say(lab, "retry", long, *where)
+        again = say(lab, "retry", long, *where).splitlines()[0]
+        say(lab, "cancel", again, *where)
         until(lambda: len(lab.bus.poll().jobs) <= 2, bound_s=120, what="the runner's own fold")
     say(lab, "bus", "fold", "--keep", "0", *where)
     say(lab, "results", done, *where, "--out", str(tmp_path / "results"))
