@@ -31,7 +31,7 @@ class Stage:
     """One step of the curriculum.
 
     Attributes:
-        task: fixed or free copying, or needles.
+        task: fixed or free copying, needles, or another that `draw` knows.
         length: tokens in a row; `rows` of them in a batch.
         steps: at most so many.
         enough: the share of right answer tokens at which the stage ends early.
@@ -77,6 +77,9 @@ class Step:
     process_s: float
 
 
+Draw = Callable[[random.Random, Stage], tuple[torch.Tensor, torch.Tensor]]
+
+
 def train_on_needles(
     model: Any,
     *,
@@ -86,6 +89,7 @@ def train_on_needles(
     stages: tuple[Stage, ...] = STAGES,
     on_step: Callable[[Step], None] | None = None,
     snapshot: Path | None = None,
+    draw: Draw | None = None,
 ) -> list[Step]:
     """Train `model` in place through `stages`; every step is returned.
 
@@ -97,6 +101,7 @@ def train_on_needles(
         stages: the curriculum.
         on_step: called after every step, and for those that the snapshot holds.
         snapshot: where finished stages are kept, and gone on from.
+        draw: makes the rows of a stage; `make_batch` where none is given.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
     history: list[Step] = []
@@ -111,7 +116,9 @@ def train_on_needles(
             on_step(step)  # type: ignore[misc]
     model.train()
     for count in range(done + 1, len(stages) + 1):
-        for step in _run_stage(model, optimizer, seed, stages[:count], rate, half_precision):
+        for step in _run_stage(
+            model, optimizer, seed, stages[:count], rate, half_precision, draw or make_batch
+        ):
             history.append(step)
             if on_step is not None:
                 on_step(step)
@@ -136,6 +143,7 @@ def _run_stage(
     stages: tuple[Stage, ...],
     rate: float,
     half_precision: bool,
+    draw: Draw,
 ) -> Iterator[Step]:
     stage = stages[-1]
     recent: list[float] = []
@@ -148,7 +156,7 @@ def _run_stage(
         for group in optimizer.param_groups:
             group["lr"] = rate * stage.rate * warm
         started_s = time.process_time()
-        loss, accuracy = _learn(model, optimizer, source, chosen, half_precision)
+        loss, accuracy = _learn(model, optimizer, draw(source, chosen), chosen, half_precision)
         yield Step(
             chosen.name, number, loss, accuracy, chosen.rows * chosen.length,
             time.process_time() - started_s,
@@ -160,17 +168,20 @@ def _run_stage(
 
 
 def _learn(
-    model: Any, optimizer: Any, source: random.Random, stage: Stage, half_precision: bool
+    model: Any,
+    optimizer: Any,
+    batch: tuple[torch.Tensor, torch.Tensor],
+    stage: Stage,
+    half_precision: bool,
 ) -> tuple[float, float]:
-    ids, labels = _make_batch(source, stage)
     device = next(model.parameters()).device
-    ids, labels = ids.to(device), labels.to(device)
+    ids, labels = (rows.to(device) for rows in batch)
     with torch.autocast(device.type, torch.bfloat16, enabled=half_precision):
         logits = model(input_ids=ids, attention_mask=_make_masks(model, stage), use_cache=False)
         logits = logits.logits
     logits = logits.float()
     loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
-    if stage.task == "needles":
+    if stage.task not in ("fixed", "copy"):
         plain = functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
         loss = loss + LANGUAGE_SHARE * plain
     optimizer.zero_grad(set_to_none=True)
@@ -182,7 +193,8 @@ def _learn(
     return float(loss.detach()), float(right)
 
 
-def _make_batch(source: random.Random, stage: Stage) -> tuple[torch.Tensor, torch.Tensor]:
+def make_batch(source: random.Random, stage: Stage) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows (B, T) and labels (B, T) of a stage."""
     if stage.task == "needles":
         return make_needle_batch(
             source, rows=stage.rows, length=stage.length, needles=6, questions=4

@@ -1,0 +1,132 @@
+"""Three fiber bundles and Kakeya sets as the memory of a frozen language model (seed 001).
+
+Arms differ only in what they learn from: v4.6 as it was, each of v4.7's three changes by itself,
+all three, and the flat model before them. All train for the same number of steps and sit the same
+exams, beside plain retrieval and the whole history in context.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from bridge import canonical
+from workloads.ams_v4.backbone import Backbone
+from workloads.ams_v4.config import ARMS, ArmName, Config
+from workloads.ams_v4.invariants import holds, measure_invariants
+from workloads.ams_v4.memory import Memory
+from workloads.ams_v4.sessions import Exam, sit, sit_without_memory
+from workloads.ams_v4.subjects import load_backbone
+from workloads.ams_v4.training import Losses, Trained, train
+from workloads.shared.context import Context
+from workloads.shared.job import digest_config
+from workloads.shared.journal import Entry
+from workloads.shared.pace import Pace
+from workloads.shared.samples import Sample
+
+__all__ = ["Config", "run"]
+
+CURVE_EVERY = 10
+
+
+def run(config: Config, context: Context) -> None:
+    """Train every arm on every seed and measure it."""
+    pace = Pace(context, len(config.seeds) * (1 + len(config.arms) * (config.sizes.steps + 1)))
+    backbone = load_backbone(config, context, pace)
+    context.state(
+        scale=config.scale,
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        width=backbone.width,
+        loudness=round(backbone.loudness, 4),
+    )
+    for seed in config.seeds:
+        exams = [
+            Exam.draw(
+                backbone, seed, facts,
+                sessions=config.sizes.sessions, questions=config.sizes.questions,
+            )
+            for facts in config.facts
+        ]  # fmt: skip
+        if not context.resume(f"plain {seed}"):
+            rows = [row for exam in exams for row in sit_without_memory(exam, backbone)]
+            context.commit(f"plain {seed}", Entry(tuple(rows), {"plain.units": 1}))
+        pace.advance(f"seed {seed}: without memory")
+        for arm in config.arms:
+            _run_arm(config, context, pace, backbone, exams, arm, seed)
+
+
+def _run_arm(
+    config: Config,
+    context: Context,
+    pace: Pace,
+    backbone: Backbone,
+    exams: list[Exam],
+    name: ArmName,
+    seed: int,
+) -> None:
+    key = f"{name} {seed}"
+    if context.resume(key):
+        pace.advance(f"{key}: done before", config.sizes.steps + 1)
+        return
+    started_s = time.process_time()
+
+    def report(losses: Losses) -> None:
+        pace.advance(f"{key}: {losses['prefix_semantic_anchor']:.2f} nats")
+
+    digest = digest_config(config).removeprefix("sha256:")[:16]
+    trained = train(
+        ARMS[name],
+        config,
+        backbone,
+        seed,
+        snapshot=context.checkpoint_dir / digest / f"{name}-s{seed}.pt",
+        on_step=report,
+    )
+    spent_s = time.process_time() - started_s
+    rows = [row for exam in exams for row in sit(exam, backbone, trained, name)]
+    rows += _list_losses(trained, name, seed)
+    if isinstance(trained.memory, Memory):
+        rows += _list_invariants(trained.memory, backbone, exams[-1], name, seed)
+    context.commit(
+        key,
+        Entry(
+            tuple(rows),
+            {
+                f"{name}.units": 1,
+                f"{name}.steps": len(trained.history),
+                f"{name}.train_process_s": round(spent_s, 3),
+            },
+        ),
+    )
+    pace.advance(f"{key}: measured", 1 + config.sizes.steps - len(trained.history))
+
+
+def _list_losses(trained: Trained, arm: str, seed: int) -> list[Sample]:
+    return [
+        _row(arm, seed, f"step{step}", "loss", value, {"step": step, "term": term})
+        for step, losses in enumerate(trained.history)
+        if step % CURVE_EVERY == 0 or step == len(trained.history) - 1
+        for term, value in losses.items()
+    ]
+
+
+def _list_invariants(
+    memory: Memory, backbone: Backbone, exam: Exam, arm: str, seed: int
+) -> list[Sample]:
+    figures = measure_invariants(memory, backbone, exam)
+    return [
+        _row(arm, seed, f"invariants-s{seed}", measure, value, {"invariant": name})
+        for name, kept in holds(figures).items()
+        for measure, value in (("invariant", kept), ("invariant_figure", figures[name]))
+    ]
+
+
+def _row(
+    arm: str, seed: int, unit: str, measure: str, score: float, at: dict[str, str | float]
+) -> Sample:
+    return Sample(
+        arm=arm, seed=seed, unit=f"{unit}-{'-'.join(map(str, at.values()))}",
+        input=canonical.digest([arm, seed, unit]), measure=measure, score=score, at=at,
+    )  # fmt: skip
