@@ -10,10 +10,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from benchmarks import bus, page, site, startup
+from benchmarks import bus, page, signing, site, startup
 from benchmarks.measure import Fact, Row, Table
 
-BENCHMARKS = {"startup": startup.measure, "bus": bus.measure, "site": site.measure}
+BENCHMARKS = {
+    "startup": startup.measure,
+    "signing": signing.measure,
+    "bus": bus.measure,
+    "site": site.measure,
+}
 
 
 def main(arguments: Sequence[str]) -> int:

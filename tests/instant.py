@@ -17,6 +17,7 @@ from bridge.records import Exit
 from bridge.runner.attempt import Ended, Surroundings
 from bridge.runner.config import RunnerConfig, load_config
 from bridge.runner.daemon import Runner
+from bridge.runner.key import load_key
 from bridge.runner.trust import Trust, open_trust
 from presets.definition import Preset
 from tests.stand_in import AttemptStandIn
@@ -65,6 +66,7 @@ def make_runner(config: RunnerConfig, trust: Trust, **options: object) -> Runner
         profile=config.profile,
         fast=config.fast_path,
     )
+    options = {"key": load_key(config.state_dir, config.name), **options}
     return Runner(config, trust, bus, make_attempt=InstantAttempt, **options)  # type: ignore[arg-type]
 
 
