@@ -7,13 +7,14 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint simulate model drills fuzz fuzz-atheris bench protocol clean
+.PHONY: help demo setup test check lint simulate model drills fuzz fuzz-atheris bench protocol clean
 
 PYTHON ?=
 VENV   ?= .venv
 JOBS   ?= 2
 SCHEDULES ?= 10000
 SECONDS ?= 60
+BUS    ?=
 
 BIN  := $(VENV)/bin
 DEMO := $(VENV)/.whole-demo
@@ -30,6 +31,9 @@ help:  ## this list
 
 demo: $(DEMO)  ## a real job across a real git bus: needle in a haystack on a pretrained model
 	@$(BIN)/kakeya_remote demo
+
+setup: $(DEMO)  ## this machine as a runner: make setup BUS=git@git.example:lab/bus.git
+	@$(BIN)/kakeya_remote setup $(if $(BUS),--bus "$(BUS)")
 
 test: $(DEV)  ## every test
 	@$(TESTED) -m pytest -n $(JOBS) --dist loadgroup
@@ -76,13 +80,16 @@ clean:  ## remove what the targets made, except results (.kakeya)
 # `editable_mode=compat` is a plain path on sys.path: the other mode costs 18 ms at every start.
 
 $(DEMO): $(PINS)
-	$(call set_up,reports$(comma)workloads)
+	$(call set_up,$(RUNS))
 
 $(DEV): $(PINS)
 	$(call set_up,dev)
 	@touch $(DEMO)
 
 comma := ,
+# MLX runs on Apple's own processors alone
+APPLE := $(filter Darwin-arm64,$(shell uname -s)-$(shell uname -m))
+RUNS  := reports$(comma)workloads$(if $(APPLE),$(comma)mlx)
 
 define set_up
 @set -e; \

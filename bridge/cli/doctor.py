@@ -14,6 +14,7 @@ from bridge.errors import ExitCode, KakeyaError
 
 if TYPE_CHECKING:
     from bridge.findings import Finding
+    from bridge.runner.service.control import Service
 
 
 @click.command("doctor")
@@ -74,7 +75,6 @@ def _examine_agent(shared: Mapping[str, Any], _given: Mapping[str, Any]) -> tupl
 
 def _examine_operator(shared: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Finding, ...]:
     from bridge.cli.service import open_service
-    from bridge.clock import Clock
     from bridge.runner import health
 
     flags = {"bus": shared["bus"], "profile": shared["profile"], "labels": ()}
@@ -83,6 +83,14 @@ def _examine_operator(shared: Mapping[str, Any], given: Mapping[str, Any]) -> tu
         service = open_service({**blank, **flags, **given, "bus": shared["bus"]})
     except KakeyaError as error:
         return health.unreadable_settings(error)
+    return examine_machine(service)
+
+
+def examine_machine(service: Service) -> tuple[Finding, ...]:
+    """What an operator's doctor finds on this machine."""
+    from bridge.clock import Clock
+    from bridge.runner import health
+
     around = health.Surroundings(
         system=service.system,
         home=service.owner.home,

@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "site": ("bridge.cli.site", "site_group", "Write a bus as pages that need no server."),
     "usage": ("bridge.cli.usage", "usage_command", "Show what jobs took, by whom and where."),
     "mcp": ("bridge.cli.mcp", "mcp_command", "Serve the presets to a coding agent as tools."),
+    "setup": ("bridge.cli.setup", "setup_command", "Make this machine a runner, and prove it."),
     "doctor": ("bridge.cli.doctor", "doctor_command", "Look for what keeps jobs from moving."),
     "demo": ("bridge.cli.demo", "demo_command", "Run a real job across a real bus, here."),
 }

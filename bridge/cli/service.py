@@ -137,7 +137,7 @@ def open_service(given: Mapping[str, Any], *, write: bool = False) -> Service:
     scope = "system" if (os.geteuid() == 0 if system is None else system) else "user"
     owner = find_owner(scope, os.environ)
     os.environ["HOME"] = str(owner.home)  # behind sudo: the user's own files, not root's
-    path = _settings_path(given)
+    path = settings_path(given)
     if path.is_file():
         _refuse_flags(given, path)
     elif write:
@@ -148,7 +148,8 @@ def open_service(given: Mapping[str, Any], *, write: bool = False) -> Service:
     return Service(config, path, scope, sys.platform, owner, os.environ, say)
 
 
-def _settings_path(given: Mapping[str, Any]) -> Path:
+def settings_path(given: Mapping[str, Any]) -> Path:
+    """Where the settings of the runner lie, or would lie."""
     from bridge.runner.config import default_config_path
 
     return Path(given["config"] or default_config_path()).absolute()

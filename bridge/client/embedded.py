@@ -98,10 +98,10 @@ def write_config(place: Embedded, labels: Iterable[str]) -> None:
     place.config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
-def runner_argv(place: Embedded) -> tuple[str, ...]:
-    """The command that serves an embedded bus until its starter is gone."""
+def runner_argv(config: Path) -> tuple[str, ...]:
+    """The command that serves the bus of a settings file until its starter is gone."""
     program = (sys.executable, "-P", "-m", "bridge.cli.main")
-    return (*program, "runner", "start", "--config", str(place.config), "--with-parent")
+    return (*program, "runner", "start", "--config", str(config), "--with-parent")
 
 
 def runner_env(source: Mapping[str, str]) -> dict[str, str]:
@@ -119,12 +119,18 @@ def runner_env(source: Mapping[str, str]) -> dict[str, str]:
 
 
 class EmbeddedRunner:
-    """A runner process that lives as long as one call."""
+    """A runner process that lives as long as one call.
 
-    def __init__(self, place: Embedded, clock: Clock) -> None:
-        self._place, self._clock = place, clock
+    Args:
+        config: its settings file.
+        log: what it says; the process starts in the folder of this file.
+        clock: time.
+    """
+
+    def __init__(self, config: Path, log: Path, clock: Clock) -> None:
+        self._log, self._clock = log, clock
         self._process = proc.spawn(
-            runner_argv(place), cwd=place.folder, env=runner_env(os.environ), stdout=place.log
+            runner_argv(config), cwd=log.parent, env=runner_env(os.environ), stdout=log
         )
 
     def check(self) -> None:
@@ -136,10 +142,10 @@ class EmbeddedRunner:
         code = self._process.poll()
         if code is None:
             return
-        lines = self._place.log.read_text("utf-8", "replace").splitlines()
+        lines = self._log.read_text("utf-8", "replace").splitlines()
         raise KakeyaError(
             f"the embedded runner ended (exit code {code})",
-            where=str(self._place.log),
+            where=str(self._log),
             problems=tuple(lines[-8:]),
             remedy="read the whole log; kakeya_remote doctor --embedded looks for causes",
         )
@@ -166,7 +172,7 @@ def serve(place: Embedded, labels: Iterable[str], clock: Clock) -> Iterator[Embe
     with FileLock(place.folder / "lock"):
         write_config(place, labels)
         place.log.write_bytes(b"")
-        runner = EmbeddedRunner(place, clock)
+        runner = EmbeddedRunner(place.config, place.log, clock)
         try:
             yield runner
         finally:

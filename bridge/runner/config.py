@@ -19,6 +19,8 @@ from bridge.records import Resources
 from bridge.runner.notifying import Hook, make_hooks
 from presets import strict_yaml
 
+_HERE = frozenset({"local", "pueue", "actions"})
+"""Executors that start jobs on the runner's own machine."""
 _MEMORY_SHARE = 0.9  # the rest is the system's and the runner's own
 
 
@@ -66,6 +68,11 @@ class RunnerConfig:
     notify: tuple[Hook, ...] = ()
     fast_path: bool = True
     require_enrolled: bool = False
+
+    @property
+    def local_labels(self) -> tuple[str, ...]:
+        """Labels that speak of this machine: none where every job runs on another one."""
+        return self.labels if _HERE & set(self.executors) else ()
 
     @property
     def isolation(self) -> str:

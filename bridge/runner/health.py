@@ -67,7 +67,8 @@ def examine(config: RunnerConfig, around: Surroundings) -> tuple[Finding, ...]:
     findings.append(look("clock", lambda: check_clock(config.bus, around.wall_s)))
     findings += [*check_disk(config), check_memory()]
     findings.append(look("interpreter", lambda: _check_interpreter(config)))
-    findings += [*check_accelerators(config, around.hardware)]
+    if config.local_labels:
+        findings += [*check_accelerators(config, around.hardware)]
     if trusted:
         env = {**around.env, **config.env}
         findings += [*check_models(config, trusted[0].catalog, env)]
@@ -137,11 +138,11 @@ def _check_bus(config: RunnerConfig) -> Finding:
 
 def _check_interpreter(config: RunnerConfig) -> Finding:
     pin = pin_path(config)
-    promise = ", ".join(promised_modules(config.labels)) or "nothing beyond Python"
+    promise = ", ".join(promised_modules(config.local_labels)) or "nothing beyond Python"
     if pin.is_file():
         path = python_of(config, pin)
         return Finding("interpreter", OK, f"{path}, as pinned; the labels promise {promise}")
-    found = choose_interpreter(candidates(config.python, ""), config.labels)
+    found = choose_interpreter(candidates(config.python, ""), config.local_labels)
     text = f"{found.path} (Python {found.version}), not pinned; the labels promise {promise}"
     return Finding("interpreter", OK, text)
 

@@ -292,6 +292,14 @@ def test_for_an_operator(
     assert_named(desk.examine(), wanted, allowed)
 
 
+def test_labels_of_another_machine_are_not_looked_for_here(desk: Desk) -> None:
+    no_gpu(desk)
+    assert "gpu" in {one.check for one in desk.examine() if one.level == FAULT}
+    desk.settings["executors"] = {"ssh": {"host": "box.example", "root": "/srv/kakeya"}}
+    desk.settings["slots"] = {"gpus": 1}
+    assert [one for one in desk.examine() if one.level == FAULT] == []
+
+
 def test_for_an_operator_whose_disk_is_full(desk: Desk) -> None:
     parts.require("systemd")  # a machine where root may mount
     state = desk.folder / "state"

@@ -76,7 +76,7 @@ def make_pin(config: RunnerConfig) -> Pin:
         MissingPartError: none keeps it; what each lacks is named.
     """
     named = None if config.python == sys.executable else config.python
-    jobs = choose_interpreter(candidates(named, os.environ.get("PATH", "")), config.labels)
+    jobs = choose_interpreter(candidates(named, os.environ.get("PATH", "")), config.local_labels)
     version = sys.version.split()[0]
     return Pin(Interpreter(sys.executable, version, sys.prefix), jobs, config.labels)
 
@@ -131,5 +131,5 @@ def python_of(config: RunnerConfig, pin_file: Path) -> str:
             where="the runner's file",
             remedy="kakeya_remote runner install",
         )
-    check_pin(pin, config.labels)
+    check_pin(pin, config.local_labels)
     return pin.jobs.path

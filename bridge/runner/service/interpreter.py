@@ -82,6 +82,13 @@ def promised_modules(labels: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def extras_for(labels: Iterable[str]) -> tuple[str, ...]:
+    """The extras of pyproject.toml that bring what the labels promise."""
+    modules = promised_modules(labels)
+    wanted = [("workloads", "torch" in modules), ("mlx", "mlx_lm" in modules)]
+    return ("reports", *(extra for extra, needed in wanted if needed))
+
+
 def inspect_interpreter(path: str, modules: Sequence[str] = ()) -> Interpreter:
     """Start a Python and ask what it is and what it can import.
 
@@ -132,7 +139,7 @@ def choose_interpreter(paths: Sequence[str], labels: Sequence[str]) -> Interpret
         if not found.missing:
             return found
         problems.append(f"{path} (Python {found.version}): lacks {', '.join(found.missing)}")
-    extra = "mlx,workloads" if any(name.startswith("mlx") for name in modules) else "workloads"
+    extra = ",".join(extras_for(labels))
     raise MissingPartError(
         f"no Python here has what the labels {', '.join(labels)} promise",
         where="interpreter",
