@@ -22,6 +22,7 @@ from workloads.shared.progress import Progress
 WORKLOADS = {
     "ams-v4": "workloads.ams_v4",
     "equilibrium": "workloads.equilibrium",
+    "journal": "workloads.journal",
     "kvquant": "workloads.kvquant",
     "niah": "workloads.niah",
     "noop": "workloads.noop",
