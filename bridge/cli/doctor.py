@@ -99,7 +99,10 @@ def examine_machine(service: Service) -> tuple[Finding, ...]:
         service=service.state(),
         wall_s=Clock().wall_s,
     )
-    return health.examine(service.config, around)
+    from bridge.client import github_guard
+
+    guards = github_guard.examine(service.config.bus)
+    return (*health.examine(service.config, around), *guards)
 
 
 def _examine_reviewer(_shared: Mapping[str, Any], _given: Mapping[str, Any]) -> tuple[Finding, ...]:
