@@ -94,6 +94,12 @@ class TooLargeError(IntegrityError):
     code = "too-large"
 
 
+class MissingArtifactError(IntegrityError):
+    """An artifact is not on the bus, or not any more."""
+
+    code = "missing-artifact"
+
+
 class BusError(KakeyaError):
     """The git remote could not be reached, or answered in a way that cannot be used."""
 

@@ -65,6 +65,15 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Which job left an artifact that a param names by `digest`, and under which path."""
+
+    digest: str
+    job: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One frozen manifest: what to run, on which code, for whom.
 
@@ -80,6 +89,7 @@ class Request:
         executor: an executor the requester insists on, or None.
         predictions: what is expected, registered before the run.
         baselines: records that the gates compare with, fixed before the run.
+        sources: where the artifacts lie that the params name by digest.
         retry_of: the ended job that this one tries again.
         amends: digest of the request that this one replaces, where a plan was changed.
         campaign: the cell of a campaign that this is.
@@ -106,6 +116,7 @@ class Request:
     executor: str | None = None
     predictions: tuple[Prediction, ...] = ()
     baselines: tuple[Baseline, ...] = ()
+    sources: tuple[Source, ...] = ()
     retry_of: str | None = None
     amends: str | None = None
     campaign: Membership | None = None
@@ -146,6 +157,16 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What an attempt had written by `step` for a later one, kept at `<root>/art/<sha256>`."""
+
+    sha256: str
+    bytes: int
+    attempt: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class LogChunk:
     """A piece of a job's output, in `logs/<attempt>-<sequence>.txt` beside the record."""
 
@@ -156,6 +177,7 @@ class LogChunk:
     bytes: int
     nonce: str
     progress: Progress | None = None
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +321,18 @@ class KeyNote:
 
 
 @dataclass(frozen=True, slots=True)
+class ArtNote:
+    """What lies at `<root>/art/<sha256>`: its digest and size.
+
+    `store` is parts (files `parts/0000` and on, 8 MiB each) or lfs (a git-lfs pointer).
+    """
+
+    sha256: str
+    bytes: int
+    store: str
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One commit of a folded job's chain: what it recorded, and its subject."""
 
@@ -359,6 +393,7 @@ KINDS: dict[str, type[Any]] = {
     "heartbeat": Heartbeat,
     "cancel": CancelWish,
     "key": KeyNote,
+    "art": ArtNote,
     "entry": LedgerEntry,
     "campaign": Campaign,
     "move": Move,

@@ -11,7 +11,7 @@ from bridge.errors import ManifestError
 from bridge.records import Request
 from bridge.schema import MAX_MESSAGE, MAX_PROBLEMS
 from evidence.spec import parse_spec
-from presets.arguments import show
+from presets.arguments import show, unsafe_path
 from presets.binding import bind, render_spec
 from presets.definition import Preset
 
@@ -31,6 +31,7 @@ def check_request(request: Request, preset: Preset) -> tuple[str, ...]:
         *_check_params(request, preset),
         *_check_labels(request, preset),
         *_check_resources(request, preset),
+        *_check_sources(request, preset),
     )
     # The plan may name params, so that the spec is read once the params fit.
     return problems or tuple(_check_spec(request, preset))
@@ -76,6 +77,16 @@ def _check_resources(request: Request, preset: Preset) -> Iterator[str]:
         asked, needed = (getattr(side.resources, field.name) for side in (request, preset))
         if asked < needed:
             yield f"$.resources.{field.name}: {asked} is less than the {needed} of {preset.name}"
+
+
+def _check_sources(request: Request, preset: Preset) -> Iterator[str]:
+    names = [name for name, param in preset.params.items() if param.kind == "artifact"]
+    digests = {request.params.get(name) for name in names}
+    for index, source in enumerate(request.sources):
+        if source.digest not in digests:
+            yield f"$.sources[{index}].digest: no artifact among the params has it"
+        if reason := unsafe_path(source.path):
+            yield f"$.sources[{index}].path: {show(source.path)} {reason}"
 
 
 def _check_spec(request: Request, preset: Preset) -> Iterator[str]:

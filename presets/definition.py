@@ -44,6 +44,19 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointRule:
+    """How much of a job's checkpoint folder goes to the bus, and how often.
+
+    Attributes:
+        max_mb: MiB of files; a folder that is larger is not kept there.
+        every_s: least seconds between two checkpoints.
+    """
+
+    max_mb: int
+    every_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class Preset:
     """An allowlisted workload.
 
@@ -57,6 +70,7 @@ class Preset:
         env: names passed through from the runner's environment.
         secrets: names of secret variables, for merged or signed code alone.
         retry_exit_codes: exit codes of the workload that may be tried again.
+        checkpoint: what of the checkpoint folder is kept on the bus, None for nothing.
         plan: planned seeds and n, or None.
         metrics, gates, plots: in the language of docs/gates.md, frozen JSON data.
         digest: of the parsed document in canonical JSON; comments and layout do not count.
@@ -75,6 +89,7 @@ class Preset:
     env: tuple[str, ...]
     secrets: tuple[str, ...]
     retry_exit_codes: tuple[int, ...]
+    checkpoint: CheckpointRule | None
     plan: Mapping[str, Any] | None
     metrics: tuple[Mapping[str, Any], ...]
     gates: tuple[Mapping[str, Any], ...]
@@ -153,6 +168,7 @@ def _build(document: dict[str, Any], params: dict[str, Param]) -> Preset:
         env=frozen.get("env", ()),
         secrets=frozen.get("secrets", ()),
         retry_exit_codes=frozen.get("retry", {}).get("exit_codes", ()),
+        checkpoint=CheckpointRule(**kept) if (kept := document.get("checkpoint")) else None,
         plan=frozen.get("plan"),
         metrics=frozen.get("metrics", ()),
         gates=frozen.get("gates", ()),

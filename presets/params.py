@@ -236,7 +236,7 @@ class ArtifactParam(Param):
 
     def bounds(self) -> str:
         """See `Param.bounds`."""
-        return "sha256:<64 hex>"
+        return "sha256:<64 hex>, or ID:PATH of an ended job"
 
     def _sample(self) -> Scalar:
         return f"sha256:{'0' * 64}"

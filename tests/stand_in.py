@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge.bus.chain import Chain
-from bridge.records import Claim, Progress, Request, Resources
+from bridge.records import Checkpoint, Claim, Progress, Request, Resources
 from bridge.runner.attempt import Ended, Surroundings
 from presets.definition import Preset
 
@@ -27,6 +27,13 @@ class AttemptStandIn:
     def resources(self) -> Resources:
         """What the job occupies."""
         return self.request.resources
+
+    def take_checkpoint(self) -> Checkpoint | None:
+        """None is kept."""
+        return None
+
+    def release(self, chain: Chain) -> None:
+        """Nothing was kept."""
 
     def take_progress(self) -> Progress | None:
         """None is reported."""

@@ -67,11 +67,21 @@ def bind(chain: Chain, event: Event, record: Any, oid: str) -> dict[str, Any]:
     if record.claim != chain.claim_oid:
         raise ReplayedError(f"answers the claim {record.claim[:12]}, which is not in force")
     if isinstance(record, LogChunk):
-        if record.sequence <= chain.log_sequence:
-            raise ReplayedError(f"log {record.sequence} comes after log {chain.log_sequence}")
-        return {"log_sequence": record.sequence, "progress": record.progress or chain.progress}
+        return _bind_log(chain, record)
     assert isinstance(record, Requeue)
     return {"claim": None, "claim_oid": None, "attempt": chain.attempt + 1, "progress": None}
+
+
+def _bind_log(chain: Chain, log: LogChunk) -> dict[str, Any]:
+    if log.sequence <= chain.log_sequence:
+        raise ReplayedError(f"log {log.sequence} comes after log {chain.log_sequence}")
+    if log.checkpoint is not None and log.checkpoint.attempt != chain.attempt:
+        raise ReplayedError(f"names a checkpoint of attempt {log.checkpoint.attempt}")
+    return {
+        "log_sequence": log.sequence,
+        "progress": log.progress or chain.progress,
+        "checkpoint": log.checkpoint or chain.checkpoint,
+    }
 
 
 def _bind_result(chain: Chain, event: Event, result: Result) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from bridge.bus.standing import (
 )
 from bridge.errors import BusError, IntegrityError, KakeyaError, ManifestError
 from bridge.objects import Base, Sealed
-from bridge.records import Claim, Progress, Request, Result, VersionSkewError
+from bridge.records import Checkpoint, Claim, Progress, Request, Result, VersionSkewError
 from bridge.signers import Keyring
 from bridge.states import HELD_STATES, TERMINAL_EVENTS, TERMINAL_STATES, Event, State, next_state
 
@@ -78,6 +78,7 @@ class Chain:
         files: path to blob id of the last valid commit's tree.
         attempt: the attempt that runs now, or the next one to be claimed.
         claim, claim_oid: the hold in force, None in other states.
+        checkpoint: the latest one that a holder of the claim named, in whatever attempt.
         problems: why the request is malformed (then `request` is None).
         fault: why the commits after `head` do not count, None where the tip is valid.
         fault_kind: of `fault`.
@@ -106,6 +107,7 @@ class Chain:
     claim_oid: str | None = None
     log_sequence: int = 0
     progress: Progress | None = None
+    checkpoint: Checkpoint | None = None
     result: Result | None = None
     problems: tuple[str, ...] = ()
     fault: str | None = None

@@ -68,6 +68,10 @@ class Bus(Protocol):
         """See `GitBus.expire`."""
         ...
 
+    def sweep(self, before_s: int | None) -> tuple[str, ...]:
+        """See `GitBus.sweep`."""
+        ...
+
     def fetch_code(self, commit: str) -> Git:
         """See `GitBus.fetch_code`."""
         ...

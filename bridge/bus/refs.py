@@ -13,6 +13,7 @@ DEFAULT_ROOT = "refs/heads/kakeya"
 _ROOT = re.compile(r"refs/(?:heads/)?[A-Za-z0-9][A-Za-z0-9_-]*(?:[./][A-Za-z0-9][A-Za-z0-9_-]*)*\Z")
 _NAME = re.compile(r"[a-z0-9]+(?:[-_.][a-z0-9]+)*\Z")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _JOB = re.compile(r"job/([a-z0-9]+(?:[-_.][a-z0-9]+)*)/([0-9])([0-7][0-9A-HJKMNP-TV-Z]{25})\Z")
 
 
@@ -83,6 +84,12 @@ class Refs:
     def key(self, sha256_hex: str) -> str:
         """`<root>/key/<sha256>`."""
         return f"{self.root}/key/{sha256_hex}"
+
+    def art(self, sha256_hex: str) -> str:
+        """`<root>/art/<sha256>`: an artifact that is too large for a chain, or a checkpoint."""
+        if not _SHA256.match(sha256_hex):
+            raise UsageError(f"{sha256_hex!r} is no SHA-256 in hex", where="art")
+        return f"{self.root}/art/{sha256_hex}"
 
     def code(self, oid: str) -> str:
         """`<root>/code/<commit>`: a code commit that `--push-code` sent."""

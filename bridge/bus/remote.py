@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from bridge.bus.fetching import MAX_JOB_BYTES, MAX_POLL_BYTES, SMALL_BLOBS
 from bridge.bus.folding import Folder, Leftovers
 from bridge.bus.profile import Profile
 from bridge.bus.refs import Refs
+from bridge.bus.sweeping import find_stale
 from bridge.bus.view import BusView, Snapshot
 from bridge.errors import BusError, CacheError, IntegrityError, KakeyaError
-from bridge.git import Git, PushReply, says_no
+from bridge.git import Git, PushReply, RefTip, says_no
 from bridge.objects import Prepared, parse_commit
 from bridge.records import BusIdentity
 from bridge.signers import Keyring
@@ -24,6 +26,7 @@ from bridge.signers import Keyring
 __all__ = ["SMALL_BLOBS", "GitBus", "Outcome", "Snapshot", "Update"]
 
 _RETRIES = 4
+_COMMITTER = re.compile(rb"^committer .* ([0-9]{1,12}) [+-][0-9]{4}$", re.MULTILINE)
 _RETRY_PAUSE_S = 0.05
 _MAX_CODE_BYTES = 2**30
 
@@ -111,6 +114,28 @@ class GitBus(BusView):
         old = [tip for ref, tip in shelves.items() if self.refs.is_archive(ref) and ref < limit]
         outcomes = self.swap([Update(tip.ref, tip.oid, None) for tip in old])
         both = zip(old, outcomes, strict=True)
+        return tuple(tip.ref for tip, outcome in both if outcome is Outcome.WON)
+
+    def dated_s(self, tip: RefTip) -> int:
+        """The Unix time that the commit at `tip` claims, for a person to read; 0 where none."""
+        _, data = self._cache.work(lambda: self._cache.tips.read(tip.oid))
+        match = _COMMITTER.search(data)
+        return int(match[1]) if match else 0
+
+    def sweep(self, before_s: int | None) -> tuple[str, ...]:
+        """Delete the art refs that nobody needs any more; see `bridge.bus.sweeping`.
+
+        Raises:
+            BusError: the remote does not answer, or refuses.
+        """
+        tips = self._look(["art/*"], ["art/"])["art/"]
+        if not tips:
+            return ()
+        jobs = ((self.refs.parse_job(ref), ref) for ref in self._look(["job/*"], ["job/"])["job/"])
+        live = {job.id: ref for job, ref in jobs if job is not None}
+        stale = find_stale(tips, live, self.load_all, self.dated_s, before_s)
+        outcomes = self.swap([Update(tip.ref, tip.oid, None) for tip in stale])
+        both = zip(stale, outcomes, strict=True)
         return tuple(tip.ref for tip, outcome in both if outcome is Outcome.WON)
 
     def fetch_code(self, commit: str) -> Git:

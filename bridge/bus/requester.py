@@ -14,8 +14,6 @@ from bridge.git import RefTip
 from bridge.objects import Base
 from bridge.records import Heartbeat, KeyNote
 
-_COMMITTER = re.compile(rb"^committer .* ([0-9]{1,12}) [+-][0-9]{4}$", re.MULTILINE)
-
 
 @dataclass(frozen=True, slots=True)
 class Sight:
@@ -49,12 +47,6 @@ class RequesterBus(GitBus):
         except KakeyaError:
             return None
         return beat if tip.ref == self.refs.heartbeat(beat.runner) else None
-
-    def dated_s(self, tip: RefTip) -> int:
-        """The Unix time that the commit at `tip` claims, for a person to read; 0 where none."""
-        _, data = self._cache.work(lambda: self._cache.tips.read(tip.oid))
-        match = _COMMITTER.search(data)
-        return int(match[1]) if match else 0
 
     def find(self, job_id: str) -> str | None:
         """The ref of the job with this id, also where it was folded, or None."""
@@ -93,6 +85,12 @@ class RequesterBus(GitBus):
             for ref, oid in rows.items()
             if ref.startswith(prefix) and not ref.endswith("^{}")
         }
+
+    def arts(self) -> dict[str, RefTip]:
+        """Every art ref by name."""
+        art = re.compile(r"[0-9a-f]{64}\Z")
+        tips = self._look(["art/*"], ["art/"])["art/"]
+        return {ref: tip for ref, tip in tips.items() if art.match(ref.rpartition("/")[2])}
 
     def load_key(self, ref: str) -> KeyNote | None:
         """Who took an idempotency key, None where nobody did."""

@@ -21,11 +21,14 @@ class Retention:
         keep: fold once so many jobs are on the bus, down to half of that.
         after_s: fold what has been seen ended for longer.
         logs_days: days that folded logs are kept, None for ever.
+        artifacts_days: days that artifacts at refs of their own are kept once their job is folded,
+            None for ever.
     """
 
     keep: int = 200
     after_s: float = 86_400.0
     logs_days: int | None = None
+    artifacts_days: int | None = None
 
 
 def ended_refs(jobs: Jobs) -> list[str]:

@@ -80,8 +80,21 @@ def init_command(address: str, as_json: bool, **given: Any) -> None:
     metavar="DAYS",
     help="Delete the logs of jobs that were folded longer ago.",
 )
+@click.option(
+    "--expire-artifacts",
+    "artifacts_days",
+    type=click.IntRange(1, 36_500),
+    metavar="DAYS",
+    help="Delete large artifacts that folded jobs left longer ago.",
+)
 @bus_options(embedded=False)
-def fold_command(keep: int, older_than_s: float, logs_days: int | None, **given: Any) -> None:
+def fold_command(
+    keep: int,
+    older_than_s: float,
+    logs_days: int | None,
+    artifacts_days: int | None,
+    **given: Any,
+) -> None:
     """Move ended jobs into the ledger.
 
     A push costs more the more jobs are on refs of their own. Folded jobs are found by status,
@@ -94,7 +107,12 @@ def fold_command(keep: int, older_than_s: float, logs_days: int | None, **given:
     shared = merge_shared(given)
     watcher = make_watcher(quiet=True)
     with open_client(shared, watcher) as client:
-        folded = client.fold(keep=keep, older_than_s=older_than_s, logs_days=logs_days)
+        folded = client.fold(
+            keep=keep,
+            older_than_s=older_than_s,
+            logs_days=logs_days,
+            artifacts_days=artifacts_days,
+        )
     if shared["as_json"]:
         print_json(folded.as_json())
         return
@@ -103,6 +121,8 @@ def fold_command(keep: int, older_than_s: float, logs_days: int | None, **given:
     say(f"{len(folded.ids)} folded, {folded.live} jobs on refs of their own")
     if folded.expired:
         say(f"logs deleted: {', '.join(folded.expired)}")
+    if folded.swept:
+        say(f"{len(folded.swept)} artifacts and checkpoints deleted that nobody needs")
     if folded.left:
         say(f"{len(folded.left)} could not be folded; kakeya_remote bus check says why")
 

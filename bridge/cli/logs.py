@@ -12,10 +12,12 @@ import click
 
 from bridge.cli.options import bus_options, merge_shared, open_client, resume_hint
 from bridge.cli.output import escape_controls, say
+from bridge.cli.watching import JsonWatcher, make_watcher
 from bridge.errors import ExitCode
 
 if TYPE_CHECKING:
     from bridge.client.logs import Chunk
+    from bridge.client.waiting import Watcher
 
 
 @click.command("logs")
@@ -28,25 +30,29 @@ def logs_command(job_id: str, follow: bool, attempt: int | None, raw: bool, **gi
     """Print a job's output.
 
     On a terminal, control characters and escape sequences are written out rather than obeyed.
-    With --json, one object for each chunk (NDJSON).
+    With --json, one object for each chunk (NDJSON). With --follow, stderr tells how far the job is,
+    as a bar on a terminal; with --json, objects on stdout do.
 
     \b
     Example:
       kakeya_remote logs 01JMG19Y00ABCDEFGHJKMNPQRS --follow
     """
     shared = merge_shared(given)
-    with open_client(shared) as client:
+    watcher = JsonWatcher() if shared["as_json"] else make_watcher(quiet=not follow)
+    with open_client(shared, watcher) as client:
         chunks = client.logs(job_id, attempt=attempt, follow=follow)
         try:
             if shared["as_json"]:
                 print_chunks(chunks)
-            elif raw or not sys.stdout.isatty():
-                write_raw(chunks)
-            else:
-                write_escaped(chunks)
+                return
+            write = write_raw if raw or not sys.stdout.isatty() else write_escaped
+            write(chunks, watcher)
         except KeyboardInterrupt:
+            watcher.end()
             say(f"\nthe job goes on; {resume_hint(job_id, shared)}")
             raise SystemExit(int(ExitCode.INTERRUPTED)) from None
+        finally:
+            watcher.end()
 
 
 def print_chunks(chunks: Iterable[Chunk]) -> None:
@@ -64,19 +70,25 @@ def print_chunks(chunks: Iterable[Chunk]) -> None:
         sys.stdout.flush()
 
 
-def write_raw(chunks: Iterable[Chunk]) -> None:
+def write_raw(chunks: Iterable[Chunk], watcher: Watcher) -> None:
     """The bytes as the job wrote them."""
     for chunk in chunks:
+        watcher.end()  # a live line would be written into
         sys.stdout.buffer.write(chunk.data)
         sys.stdout.buffer.flush()
+        if chunk.data.endswith(b"\n"):
+            watcher.begin()
 
 
-def write_escaped(chunks: Iterable[Chunk]) -> None:
+def write_escaped(chunks: Iterable[Chunk], watcher: Watcher) -> None:
     """Text in which nothing can move the cursor, change colours or hide."""
     decoder = _decoder()
     for chunk in chunks:
+        watcher.end()
         sys.stdout.write(clean_output(decoder.decode(chunk.data)))
         sys.stdout.flush()
+        if chunk.data.endswith(b"\n"):
+            watcher.begin()
 
 
 def clean_output(text: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ import click
 
 from bridge.cli.options import bus_options, merge_shared, open_client
 from bridge.cli.output import escape_controls, print_json, print_line, print_table, say
+from bridge.errors import UsageError
 
 if TYPE_CHECKING:
     from bridge.client import Client
@@ -24,17 +27,34 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Where to write.  [default: .kakeya/results/ID]",
 )
+@click.option("--artifact", "path", metavar="PATH", help="Fetch this one artifact alone.")
+@click.option(
+    "-o",
+    "--output",
+    "target",
+    type=click.Path(path_type=Path, allow_dash=True),
+    metavar="FILE",
+    help="Where the one artifact goes; - for stdout.  [default: its own name, here]",
+)
 @bus_options()
-def results_command(job_id: str, folder: Path | None, **given: Any) -> None:
+def results_command(
+    job_id: str, folder: Path | None, path: str | None, target: Path | None, **given: Any
+) -> None:
     """Download a job's evidence, report, samples and artifacts, and show its gates.
 
     Every file is checked against its digest; none is written outside the folder.
 
     \b
-    Example:
+    Examples:
       kakeya_remote results 01JMG19Y00ABCDEFGHJKMNPQRS --out evidence-of-tuesday
+      kakeya_remote results 01JMG19Y00ABCDEFGHJKMNPQRS --artifact model.bin -o model.bin
     """
     shared = merge_shared(given)
+    if path is not None:
+        fetch_artifact(job_id, path, target, shared)
+        return
+    if target is not None:
+        raise UsageError("-o goes with --artifact", remedy="--out names a folder for all files")
     with open_client(shared) as client:
         results = client.results(job_id, folder or default_folder(client, job_id))
     if shared["as_json"]:
@@ -48,9 +68,30 @@ def results_command(job_id: str, folder: Path | None, **given: Any) -> None:
     )
     if results.status.standing is not None:
         print_line(escape_controls(str(results.status.standing)))
+    for name, why in results.left.items():
+        say(f"not fetched: {name}: {why}")
     print_line(str(results.folder))
     if results.evidence is not None:
         say(f"check it: kakeya_remote evidence verify {results.folder}")
+
+
+def fetch_artifact(job_id: str, path: str, target: Path | None, shared: dict[str, Any]) -> None:
+    """Fetch one artifact to a file or to stdout."""
+    plain = target == Path("-")
+    with tempfile.TemporaryDirectory() as scratch, open_client(shared) as client:
+        place = Path(scratch, "it") if plain else target or Path(path.rpartition("/")[2])
+        item = client.artifact(job_id, path, place)
+        if plain:
+            with place.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+            return
+    if shared["as_json"]:
+        facts = {"path": item.path, "sha256": item.sha256, "bytes": item.bytes}
+        print_json({"schema": "kakeya.artifact/1", **facts, "file": str(place.absolute())})
+        return
+    print_line(str(place))
+    say(f"{item.bytes} bytes, {item.sha256}")
 
 
 def default_folder(client: Client, job_id: str) -> Path:

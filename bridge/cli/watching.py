@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from bridge.cli.output import escape_controls, say
+from bridge.cli.output import escape_controls, print_json, say
 
 if TYPE_CHECKING:
     from bridge.client.outcomes import JobStatus
@@ -61,6 +61,40 @@ class PlainWatcher:
         if state != self._state or now_s - self._told_at_s >= PROGRESS_EVERY_S:
             self._state, self._told_at_s = state, now_s
             say(describe(status))
+
+    def note(self, text: str) -> None:
+        """See `Watcher.note`."""
+        say(f"note: {text}")
+
+
+class JsonWatcher:
+    """One JSON object on stdout each time that the job tells how far it is."""
+
+    def __init__(self) -> None:
+        self._told: Progress | None = None
+
+    def begin(self) -> None:
+        """See `Watcher.begin`."""
+
+    def end(self) -> None:
+        """See `Watcher.end`."""
+
+    def update(self, status: JobStatus) -> None:
+        """See `Watcher.update`."""
+        progress = status.progress
+        if progress is None or progress == self._told:
+            return
+        self._told = progress
+        print_json(
+            {
+                "schema": "kakeya.progress/1",
+                "attempt": status.attempt,
+                "step": progress.step,
+                "total": progress.total,
+                "eta_s": progress.eta_s,
+                "note": progress.note,
+            }
+        )
 
     def note(self, text: str) -> None:
         """See `Watcher.note`."""

@@ -13,6 +13,7 @@ from bridge.bus.requester import RequesterBus
 from bridge.canonical import is_ulid, make_ulid
 from bridge.client import embedded as embedding
 from bridge.client import results as downloads
+from bridge.client.artifacts import fetch_one, find_source, make_store, resolve_artifacts
 from bridge.client.campaigning import Campaigns
 from bridge.client.cancelling import Cancelling
 from bridge.client.checkout import (
@@ -38,7 +39,7 @@ from bridge.client.submission import Envelope, push_keyed, push_request
 from bridge.client.waiting import Silent, Waiting, Watcher
 from bridge.clock import Clock
 from bridge.errors import UsageError
-from bridge.records import Prediction, Request
+from bridge.records import ArtifactRef, Prediction, Request, Source
 from presets.catalog import Catalog
 from presets.definition import Preset
 
@@ -187,6 +188,8 @@ class Client(Overview):
     ) -> Request:
         """The request that JSON data stands for; nothing is sent.
 
+        A param of kind artifact may be given as `ID:path`; the request holds its digest.
+
         Args:
             draft: any fields of a request, of which `preset` alone is needed; or a whole one.
             texts: params as `NAME=VALUE`, laid over those of the draft.
@@ -196,6 +199,7 @@ class Client(Overview):
             ManifestError: every fault at its path.
             UsageError: the code commit cannot be told.
         """
+        draft, texts = resolve_artifacts(draft, texts, self.catalog()[0], self._find_source)
         now_s = self.clock.wall_s()
         frame = Frame(
             id=make_ulid(int(now_s * 1000), self.clock.randomness(10)),
@@ -392,9 +396,14 @@ class Client(Overview):
     def logs(
         self, job_id: str, *, attempt: int | None = None, follow: bool = False
     ) -> Iterator[Chunk]:
-        """A job's output in chunks, oldest first; with `follow`, until it has ended."""
+        """A job's output in chunks, oldest first; with `follow`, until it has ended.
+
+        While it is followed, the watcher is told where the job stands, and how far it is.
+        """
         ref = self.find(job_id)
-        return read_logs(self.bus, ref, attempt=attempt, follow=follow, clock=self.clock)
+        return read_logs(
+            self.bus, ref, attempt=attempt, follow=follow, clock=self.clock, watcher=self.watcher
+        )
 
     def results(self, job_id: str, folder: Path) -> Results:
         """Write the files of an ended job below `folder`.
@@ -403,7 +412,21 @@ class Client(Overview):
             UsageError: no such job, or it goes on.
             IntegrityError: a path leaves the folder, or a file is not what the result says.
         """
-        return downloads.download(self.bus, self.find(job_id), folder)
+        store = make_store(self.bus, self.watcher.note)
+        return downloads.download(self.bus, self.find(job_id), folder, store)
+
+    def artifact(self, job_id: str, path: str, target: Path) -> ArtifactRef:
+        """Write one artifact of an ended job to the file `target`, checked by its digest.
+
+        Raises:
+            UsageError: no such job or artifact, or the job goes on.
+            IntegrityError: what lies on the bus is not what the result says, or has expired.
+        """
+        store = make_store(self.bus, self.watcher.note)
+        return fetch_one(self.bus, store, self.find(job_id), path, target)
+
+    def _find_source(self, job_id: str, path: str) -> Source:
+        return find_source(self.bus, self.find(job_id), path)
 
     def cancel(self, job_id: str, reason: str = "") -> JobStatus:
         """End a job; returns its terminal status.

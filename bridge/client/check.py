@@ -17,6 +17,8 @@ from bridge.bus.refs import is_name
 from bridge.bus.requester import RequesterBus
 from bridge.bus.retention import Retention
 from bridge.canonical import is_ulid
+from bridge.client.artifacts import make_store
+from bridge.client.check_art import check_arts
 from bridge.client.fleet import RunnerView, read_fleet
 from bridge.client.outcomes import status_of
 from bridge.client.why import explain
@@ -44,7 +46,7 @@ class Finding:
 
     Attributes:
         kind: zero-length, broken, grammar, other-bus, malformed, foreign, forged, replayed, moved,
-            newer, twice, came-back, stuck, key, wish, heartbeat, ledger or crowded.
+            newer, twice, came-back, stuck, key, wish, heartbeat, artifact, ledger or crowded.
         level: fault or warning.
         ref: what it is about; the bus's address where it is about all of it.
         text: what was found.
@@ -234,6 +236,15 @@ class _Inspection:
                 yield from self._key(ref)
             elif kind == "hb" and is_name(name):
                 yield from self._heartbeat(ref)
+        yield from self._arts()
+
+    def _arts(self) -> Iterator[Finding]:
+        if not any(ref.startswith(f"{self._bus.refs.root}/art/") for ref in self._whole):
+            return
+        tips = [tip for ref, tip in self._bus.arts().items() if ref in self._whole]
+        store = make_store(self._bus, lambda _: None)
+        for found in check_arts(self._bus, store, tips, self._ids, self._delete):
+            yield Finding("artifact", *found)
 
     def _wish(self, ref: str, job_id: str) -> Iterator[Finding]:
         if job_id not in self._ids:

@@ -25,12 +25,14 @@ class Folded:
         left: jobs that were chosen and could not be folded; `bus check` says why.
         live: jobs that are still on refs of their own.
         expired: archives whose logs were deleted.
+        swept: refs of artifacts and checkpoints that were deleted.
     """
 
     ids: tuple[str, ...]
     left: tuple[str, ...]
     live: int
     expired: tuple[str, ...]
+    swept: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The fold as `--json` prints it."""
@@ -40,6 +42,7 @@ class Folded:
             "left": list(self.left),
             "live": self.live,
             "expired": list(self.expired),
+            "swept": list(self.swept),
         }
 
 
@@ -52,6 +55,7 @@ def fold_jobs(
     keep: int = 0,
     older_than_s: float = 0.0,
     logs_days: int | None = None,
+    artifacts_days: int | None = None,
 ) -> Folded:
     """Fold the ended jobs of a bus.
 
@@ -63,6 +67,8 @@ def fold_jobs(
         keep: so many of the newest ended jobs stay at their refs.
         older_than_s: so do those whose last commit is dated less long ago, by this machine's clock.
         logs_days: delete the logs of jobs that were folded longer ago; None keeps them.
+        artifacts_days: delete artifacts at refs of their own that folded jobs left longer ago; None
+            keeps them.
 
     Raises:
         BusError: the bus does not answer, or refuses.
@@ -90,8 +96,10 @@ def fold_jobs(
     if logs_days is not None:
         day = datetime.fromtimestamp(int(now_s), UTC) - timedelta(days=logs_days)
         expired = bus.expire(f"{day:%Y-%m-%d}")
+    before_s = None if artifacts_days is None else int(now_s) - artifacts_days * 86_400
+    swept = bus.sweep(before_s)
     left = tuple(jobs[ref][0].id for ref in chosen)
-    return Folded(tuple(ids), left, len(jobs), expired)
+    return Folded(tuple(ids), left, len(jobs), expired, swept)
 
 
 def _drop_wishes(bus: RequesterBus) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from bridge.bus.chain import Chain
 from bridge.bus.requester import RequesterBus
+from bridge.client.outcomes import status_of
+from bridge.client.waiting import Watcher
 from bridge.clock import Backoff, Clock
 from bridge.errors import UsageError
 
@@ -34,7 +36,13 @@ def chunks_of(chain: Chain) -> list[tuple[int, int, str]]:
 
 
 def read_logs(
-    bus: RequesterBus, ref: str, *, attempt: int | None, follow: bool, clock: Clock
+    bus: RequesterBus,
+    ref: str,
+    *,
+    attempt: int | None,
+    follow: bool,
+    clock: Clock,
+    watcher: Watcher,
 ) -> Iterator[Chunk]:
     """The chunks of a job's output, oldest first.
 
@@ -44,6 +52,7 @@ def read_logs(
         attempt: one attempt alone; None for all.
         follow: go on until the job has ended.
         clock: time.
+        watcher: told where the job stands, progress included, while it is followed.
 
     Raises:
         UsageError: the job was folded, and the archive of its log is expired.
@@ -66,6 +75,8 @@ def read_logs(
                 bus.fetch_files([oid])
                 backoff.reset()
                 yield Chunk(number, sequence, bus.read(oid))
+        if follow:
+            watcher.update(status_of(chain))
         if not follow or chain.ended:
             return
         while (tip := bus.peek(ref)) is not None and tip.oid == chain.tip:

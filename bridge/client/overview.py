@@ -128,7 +128,12 @@ class Overview(ABC):
         return check_bus(self.bus, self.clock)
 
     def fold(
-        self, *, keep: int = 0, older_than_s: float = 0.0, logs_days: int | None = None
+        self,
+        *,
+        keep: int = 0,
+        older_than_s: float = 0.0,
+        logs_days: int | None = None,
+        artifacts_days: int | None = None,
     ) -> Folded:
         """Move ended jobs into the ledger; everything but their log is read as before.
 
@@ -136,6 +141,7 @@ class Overview(ABC):
             keep: so many of the newest stay at refs of their own.
             older_than_s: so do those that ended less long ago.
             logs_days: delete the logs of jobs that were folded longer ago; None keeps them.
+            artifacts_days: the same for artifacts at refs of their own.
 
         Raises:
             BusError: the bus does not answer, or refuses.
@@ -148,4 +154,5 @@ class Overview(ABC):
             keep=keep,
             older_than_s=older_than_s,
             logs_days=logs_days,
+            artifacts_days=artifacts_days,
         )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bridge import canonical
+from bridge.bus.artifacts import ArtStore
 from bridge.bus.binding import require_readable
 from bridge.bus.chain import Chain
 from bridge.bus.requester import RequesterBus
 from bridge.client.outcomes import JobStatus, standing_json, status_of
-from bridge.errors import IntegrityError, UsageError
+from bridge.errors import IntegrityError, MissingArtifactError, UsageError
+from bridge.records import ArtifactRef
 
 EVIDENCE = "evidence.json"
 MAX_EVIDENCE_BYTES = 32 * 2**20
@@ -29,12 +32,14 @@ class Results:
         folder: where the files lie.
         files: path below the folder to digest and size in bytes.
         evidence: the evidence record as JSON data, None where the job was not judged.
+        left: artifacts that could not be fetched, path to reason.
     """
 
     status: JobStatus
     folder: Path
     files: Mapping[str, tuple[str, int]]
     evidence: Mapping[str, Any] | None
+    left: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The results as `--json` prints them."""
@@ -49,6 +54,7 @@ class Results:
                 {"path": path, "sha256": digest, "bytes": size}
                 for path, (digest, size) in self.files.items()
             ],
+            "left": [{"path": path, "why": why} for path, why in self.left.items()],
             "evidence": self.evidence,
         }
 
@@ -69,13 +75,19 @@ def read_evidence(bus: RequesterBus, chain: Chain) -> Mapping[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def download(bus: RequesterBus, ref: str, folder: Path) -> Results:
+def download(bus: RequesterBus, ref: str, folder: Path, store: ArtStore) -> Results:
     """Write every file of an ended job below `folder`.
+
+    Args:
+        bus: where the job lies.
+        ref: its ref.
+        folder: made if it is not there.
+        store: gets the artifacts that are too large for the job's own commits.
 
     Raises:
         UsageError: the job goes on, or the folder holds other files in the way.
         IntegrityError: a path leaves the folder, or a file is not what the result says; nothing is
-            written then.
+            written then. Of a large artifact: what was written before stays.
     """
     chain = bus.load_whole(ref)
     require_readable(chain)
@@ -85,18 +97,29 @@ def download(bus: RequesterBus, ref: str, folder: Path) -> Results:
             where=chain.job.id,
             remedy=f"kakeya_remote wait {chain.job.id}",
         )
-    check_paths(chain.files)
+    large = large_artifacts(chain)
+    check_paths({**chain.files, **{_ARTIFACTS + item.path: item for item in large}})
     bus.fetch_files(chain.files.values())
     contents = {path: bus.read(oid) for path, oid in sorted(chain.files.items())}
     _check_contents(chain, contents)
     for path, data in contents.items():
         write_below(folder, path, data)
-    return Results(
-        status=status_of(chain),
-        folder=folder,
-        files={path: (canonical.digest_bytes(data), len(data)) for path, data in contents.items()},
-        evidence=read_evidence(bus, chain),
-    )
+    files = {path: (canonical.digest_bytes(data), len(data)) for path, data in contents.items()}
+    left: dict[str, str] = {}
+    for item in large:
+        path = _ARTIFACTS + item.path
+        try:
+            place_below(folder, path, partial(store.get, item.sha256, max_bytes=item.bytes))
+            files[path] = (item.sha256, item.bytes)
+        except MissingArtifactError as error:
+            left[path] = error.message
+    return Results(status_of(chain), folder, files, read_evidence(bus, chain), left)
+
+
+def large_artifacts(chain: Chain) -> tuple[ArtifactRef, ...]:
+    """The artifacts of an ended job that lie at refs of their own."""
+    named = chain.result.artifacts if chain.result else ()
+    return tuple(item for item in named if _ARTIFACTS + item.path not in chain.files)
 
 
 def check_paths(paths: Mapping[str, Any]) -> None:
@@ -142,6 +165,17 @@ def write_below(folder: Path, path: str, data: bytes) -> None:
     Raises:
         UsageError: something that is no plain file or folder is in the way.
     """
+
+    def write(partial: Path) -> None:
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+
+    place_below(folder, path, write)
+
+
+def place_below(folder: Path, path: str, write: Callable[[Path], object]) -> None:
+    """Let `write` make a new file and move it to `path` below `folder`; raises as `write_below`."""
     target = folder
     folder.mkdir(parents=True, exist_ok=True)
     *parents, name = path.split("/")
@@ -152,9 +186,7 @@ def write_below(folder: Path, path: str, data: bytes) -> None:
             raise UsageError("is a symlink", where=str(target), remedy="choose another folder")
     partial = target / f".{name}.partial"
     partial.unlink(missing_ok=True)
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(data)
+    write(partial)
     if (target / name).is_dir() and not (target / name).is_symlink():
         partial.unlink()
         raise UsageError("is a folder", where=str(target / name), remedy="choose another folder")

@@ -35,6 +35,11 @@ _PROMISOR = {
     f"remote.{CACHE_REMOTE}.promisor": "true",
     f"remote.{CACHE_REMOTE}.partialCloneFilter": "blob:none",
 }
+_LFS = {
+    "lfs.locksverify": "false",
+    "lfs.concurrenttransfers": "1",
+    "lfs.activitytimeout": "30",
+}
 
 
 class Git(Repository):
@@ -175,6 +180,13 @@ class Git(Repository):
             raise self._failure(url, err)
         rows = (row.split("\t", 1) for row in out.split("\n") if "\t" in row)
         return {ref: oid for oid, ref in rows}
+
+    def lfs(
+        self, url: str, verb: str, *arguments: str, max_bytes: int | None = None
+    ) -> tuple[int, str, str]:
+        """Run git-lfs with the remote as its first argument; see `bridge.git.lfs`."""
+        with self._address(url, _LFS) as remote:
+            return self._talk("lfs", verb, remote, *arguments, max_bytes=max_bytes)
 
     def _talk(
         self, verb: str, *arguments: str, max_bytes: int | None = None

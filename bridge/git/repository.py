@@ -139,11 +139,11 @@ class Repository:
         status, out, _ = self._call("merge-base", "--end-of-options", one, other)
         return out.strip() if status == 0 and is_oid(out.strip()) else None
 
-    def read_blob(self, oid: str, max_bytes: int) -> bytes:
-        """The content of a file, refused by its size before it is read.
+    def read_blob(self, oid: str, max_bytes: int, wanted: str = "blob") -> bytes:
+        """The content of a file (or tree, commit), refused by its size before it is read.
 
         Raises:
-            IntegrityError: no file, larger than `max_bytes`, or not here.
+            IntegrityError: not of that kind, larger than `max_bytes`, or not here.
         """
         try:
             _, kind, size = self._repo.git.get_object_header(oid)
@@ -151,7 +151,7 @@ class Repository:
             self._repo.git.clear_cache()
             raise IntegrityError(f"object {oid} is not here", where=str(self.path)) from error
         kind = kind if isinstance(kind, str) else kind.decode()
-        if kind != "blob" or size > max_bytes:
+        if kind != wanted or size > max_bytes:
             raise IntegrityError(f"object {oid} is a {kind} of {size} bytes", where=str(self.path))
         return self.read(oid)[1]
 

@@ -18,7 +18,17 @@ from typing import Any
 from bridge.bus.chain import Chain
 from bridge.errors import ExecutorError, KakeyaError
 from bridge.git import Git
-from bridge.records import ArtifactRef, Claim, Exit, Progress, Request, Resources, clean_text
+from bridge.records import (
+    ArtifactRef,
+    Checkpoint,
+    Claim,
+    Exit,
+    Progress,
+    Request,
+    Resources,
+    clean_text,
+)
+from bridge.runner.checkpoints import Keeper, Resumed, resume_checkpoint, resumed_as_json
 from bridge.runner.config import RunnerConfig
 from bridge.runner.energy import Meter, absent, start_meter
 from bridge.runner.judging import Case, Judgement, judge_attempt
@@ -110,6 +120,14 @@ class Attempt:
         self._around = around
         options = around.config.executors[self.claim.executor]
         self._executor: Executor = make_executor(self.claim.executor, options)
+        self._keeper = Keeper(
+            self.request,
+            self.claim.attempt,
+            preset.checkpoint,
+            around.config,
+            around.pool,
+            around.say,
+        )
         self._output = Output(self._executor, _secret_values(preset, around.config))
         self._looking: Future[Poll] | None = None
         self._said = ""
@@ -164,6 +182,7 @@ class Attempt:
             self._take_judgement(self._judging)
         elif self._handle is not None and self._exit is None:
             self._look(self._handle)
+            self._keeper.look()
 
     def _look(self, handle: Handle) -> None:
         """Ask how the job is: another machine is asked on a thread, since it may not answer."""
@@ -206,12 +225,30 @@ class Attempt:
     def settle_log(self, *, won: bool) -> None:
         """Whether the bus took the pieces since the last time; if not, they come again."""
         self._output.settle(won=won)
+        self._keeper.name(self.chain.checkpoint)
+
+    def take_checkpoint(self) -> Checkpoint | None:
+        """The job's latest checkpoint that is on the bus, None if there is none."""
+        return self._keeper.take()
+
+    def release(self, chain: Chain) -> None:
+        """The job is no longer held; what was kept of it goes where it has ended."""
+        if chain.ended:
+            self._keeper.end()
 
     def take_progress(self) -> Progress | None:
         """The job's latest report of progress, None if there is none."""
         return read_progress(self.folder / OUT)
 
     def _prepare(self) -> Handle:
+        resumed = resume_checkpoint(
+            self.request,
+            self.claim.attempt,
+            self.chain.checkpoint,
+            self.preset.checkpoint,
+            self._around.config,
+            self._around.say,
+        )
         workspace = prepare_workspace(
             self.request,
             self.claim.attempt,
@@ -223,7 +260,7 @@ class Attempt:
             ),
             say=self._around.say,
         )
-        self._note_workspace(workspace)
+        self._note_workspace(workspace, resumed)
         self._meter = start_meter(self.claim.executor)
         handle = self._executor.submit(self._executor.render(workspace.job))
         self._timings.launched = time.time()
@@ -231,8 +268,9 @@ class Attempt:
         write_synced(self.folder / "handle.json", json.dumps(handle.as_json()).encode())
         return handle
 
-    def _note_workspace(self, workspace: Workspace) -> None:
+    def _note_workspace(self, workspace: Workspace, resumed: Resumed | None) -> None:
         facts = {
+            "resumed": resumed_as_json(resumed),
             "code_tree": workspace.code_tree,
             "lfs_pointers": list(workspace.lfs_pointers),
             "argv": list(workspace.job.argv),
@@ -283,9 +321,13 @@ class Attempt:
             },
             self._meter.stop if self._meter else lambda: absent("the runner was restarted"),
         )
-        self._judging = self._around.pool.submit(
-            judge_attempt, case, self._around.config, self._around.trust
-        )
+        self._judging = self._around.pool.submit(self._judge, case)
+
+    def _judge(self, case: Case) -> Judgement:
+        assert self._exit is not None
+        if self._reason_to_retry(self._exit):
+            self._keeper.keep()  # the next attempt may be another runner's
+        return judge_attempt(case, self._around.config, self._around.trust, self._around.say)
 
     def _take_judgement(self, future: Future[Judgement]) -> None:
         self._judging = None

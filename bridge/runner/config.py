@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bridge import canonical, schema
+from bridge.bus.artifacts import ArtLimits
 from bridge.bus.profile import Profile, choose_profile
 from bridge.bus.refs import DEFAULT_ROOT, Refs
 from bridge.bus.retention import Retention
@@ -41,6 +42,7 @@ class RunnerConfig:
         keep_jobs: folders of ended jobs that are kept for a person to look at.
         retention: when ended jobs are folded into the ledger, and for how long logs are kept.
         notify: who is told of the jobs that end here.
+        artifacts: how large an artifact may be that goes to the bus or comes from it.
         fast_path: speak smart HTTP without git processes, where the bus is reached so.
         require_enrolled: let the steps of runners that are not enrolled count for nothing.
     """
@@ -66,6 +68,7 @@ class RunnerConfig:
     keep_jobs: int = 5
     retention: Retention = field(default_factory=Retention)
     notify: tuple[Hook, ...] = ()
+    artifacts: ArtLimits = field(default_factory=ArtLimits)
     fast_path: bool = True
     require_enrolled: bool = False
 
@@ -153,6 +156,7 @@ def parse_config(document: Any, *, where: str, base: Path) -> RunnerConfig:
         keep_jobs=document.get("keep_jobs", 5),
         retention=Retention(**document.get("fold", {})),
         notify=make_hooks(document.get("notify", ())),
+        artifacts=ArtLimits(**document.get("artifacts", {})),
         fast_path=document.get("fast_path", True),
         require_enrolled=document.get("require_enrolled", False),
     )

@@ -173,23 +173,24 @@ class HeldJobs:
             attempt.chain = chain
             if attempt.ended is not None and not chain.held:
                 self.ended |= {chain.job.id} if chain.ended else set()
-                self._let_go(attempt, f"{chain.state}: {attempt.ended.message}")
+                self._let_go(attempt, chain, f"{chain.state}: {attempt.ended.message}")
             return
         try:
             chain = self._bus.load(attempt.chain.ref)
         except IntegrityError as error:  # deleted by somebody, and not folded
             attempt.cancel()
-            self._let_go(attempt, f"given up: {error.message}")
+            self._let_go(attempt, attempt.chain, f"given up: {error.message}")
             return
         if chain.held and chain.claim_oid == attempt.claim_oid:
             self._say(f"{chain.job.id}: writing over a foreign commit: {chain.fault}")
             attempt.chain = chain
         else:
             attempt.cancel()
-            self._let_go(attempt, f"fenced off: the bus says {chain.state}")
+            self._let_go(attempt, chain, f"fenced off: the bus says {chain.state}")
 
-    def _let_go(self, attempt: Attempt, why: str) -> None:
+    def _let_go(self, attempt: Attempt, chain: Chain, why: str) -> None:
         del self._held[attempt.request.id]
+        attempt.release(chain)
         self._say(f"{attempt.request.id}: {why}")
         self._tidy()
 

@@ -58,9 +58,9 @@ class Housekeeping:
         Raises:
             BusError: the remote does not answer.
         """
-        if self._retention.logs_days is not None and now_s >= self._expire_from_s:
+        if now_s >= self._expire_from_s:
             self._expire_from_s = now_s + _EXPIRE_EVERY_S
-            return self._expire(self._retention.logs_days)
+            return self._expire()
         refs = self._watch.choose(self._retention, now_s, grace_s=self._bus.profile.lease_s)[:BATCH]
         if not refs:
             self._from_s = None
@@ -93,10 +93,17 @@ class Housekeeping:
         self._lost = left
         return True
 
-    def _expire(self, days: int) -> bool:
-        signer = self._sign()
-        day = datetime.fromtimestamp(signer.when_s, UTC) - timedelta(days=days)
-        gone = self._bus.expire(f"{day:%Y-%m-%d}")
-        if gone:
-            self._say(f"expired the logs of {len(gone)} days")
-        return bool(gone)
+    def _expire(self) -> bool:
+        """Delete what is older than the policy keeps, and checkpoints of ended jobs."""
+        now_s, policy = self._sign().when_s, self._retention
+        shelves: tuple[str, ...] = ()
+        if policy.logs_days is not None:
+            day = datetime.fromtimestamp(now_s, UTC) - timedelta(days=policy.logs_days)
+            shelves = self._bus.expire(f"{day:%Y-%m-%d}")
+        if shelves:
+            self._say(f"expired the logs of {len(shelves)} days")
+        days = policy.artifacts_days
+        arts = self._bus.sweep(None if days is None else now_s - days * 86_400)
+        if arts:
+            self._say(f"deleted {len(arts)} artifacts and checkpoints that nobody needs")
+        return bool(shelves or arts)

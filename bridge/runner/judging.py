@@ -19,6 +19,7 @@ from bridge.canonical import decode, digest_bytes, encode, thaw
 from bridge.errors import IntegrityError, KakeyaError, ManifestError
 from bridge.git import Git
 from bridge.records import ArtifactRef, Claim
+from bridge.runner.artifacts import publish_large
 from bridge.runner.baselines import find_baselines
 from bridge.runner.collect import MAX_SAMPLES_BYTES, collect_artifacts, read_plain
 from bridge.runner.config import RunnerConfig
@@ -66,7 +67,9 @@ class Case:
     tell_energy: Callable[[], Mapping[str, Any]]
 
 
-def judge_attempt(case: Case, config: RunnerConfig, trust: Trust) -> Judgement:
+def judge_attempt(
+    case: Case, config: RunnerConfig, trust: Trust, say: Callable[[str], None]
+) -> Judgement:
     """Collect what the job left, have it judged, and gather the files of its result.
 
     Raises:
@@ -78,20 +81,23 @@ def judge_attempt(case: Case, config: RunnerConfig, trust: Trust) -> Judgement:
     work.mkdir(exist_ok=True)
     (work / "samples.jsonl").write_bytes(samples or b"")
     facts = _describe(case, config, trust)
-    facts["artifacts"] = [
-        {"path": item.path, "sha256": item.sha256, "bytes": item.bytes}
-        for item in collected.artifacts
-    ]
-    facts["left"] = list(collected.left)
     assert case.chain.request is not None
     request = case.chain.request
+    large, failed = publish_large(
+        case.folder / OUT / "artifacts", collected.large, request.id, config, say
+    )
+    artifacts = (*collected.artifacts, *large)
+    facts["artifacts"] = [
+        {"path": item.path, "sha256": item.sha256, "bytes": item.bytes} for item in artifacts
+    ]
+    facts["left"] = [*collected.left, *failed]
     spec = render_spec(case.preset, request.params, request.predictions)
     (work / "facts.json").write_bytes(encode(facts))
     (work / "spec.json").write_bytes(encode(spec))
     bases = find_baselines(request.baselines, trust.folder / "evidence" / "records")
     _run_judge(trust, work, case.folder / OUT / "artifacts", bases)
     key = load_key(config.state_dir, config.name)
-    return _gather(work, collected.artifacts, collected.files, samples, key)
+    return _gather(work, artifacts, collected.files, samples, key)
 
 
 def _run_judge(trust: Trust, work: Path, artifacts: Path, bases: Mapping[str, Path]) -> None:
@@ -272,6 +278,8 @@ def _attempts(case: Case) -> list[dict[str, Any]]:
             rows.append({"n": len(rows) + 1, "claim": link.oid, "ended": "lost its claim"})
     if rows:
         rows[-1]["ended"] = case.ending.reason
+        resumed = read_json(case.folder / "workspace.json").get("resumed")
+        rows[-1] |= {"resumed": resumed} if resumed else {}
     return rows
 
 

@@ -72,7 +72,9 @@ class Steps:
     def log(self, attempt: Attempt, chain: Chain) -> tuple[LogChunk, dict[str, bytes]] | None:
         """The next chunk of log or progress with its file, None if there is nothing new."""
         piece, progress = attempt.take_log(), attempt.take_progress()
-        if not piece and (progress is None or progress == chain.progress):
+        checkpoint = attempt.take_checkpoint()
+        moved = progress is not None and progress != chain.progress
+        if not piece and not moved and checkpoint in (None, chain.checkpoint):
             return None
         chunk = LogChunk(
             request=attempt.claim.request,
@@ -82,6 +84,7 @@ class Steps:
             bytes=len(piece),
             nonce=secrets.token_hex(8),
             progress=progress,
+            checkpoint=checkpoint,
         )
         name = f"logs/{chunk.attempt}-{chunk.sequence:06d}.txt"
         return chunk, ({name: piece} if piece else {})
@@ -117,8 +120,11 @@ def advance(chain: Chain, event: Event, record: Record, commit: Prepared) -> Cha
     if isinstance(record, Claim):
         changes = {"claim": record, "claim_oid": commit.oid, "log_sequence": 0, "progress": None}
     elif isinstance(record, LogChunk):
-        progress = record.progress or chain.progress
-        changes = {"log_sequence": record.sequence, "progress": progress}
+        changes = {
+            "log_sequence": record.sequence,
+            "progress": record.progress or chain.progress,
+            "checkpoint": record.checkpoint or chain.checkpoint,
+        }
     elif isinstance(record, Result):
         changes = {"result": record}
     return replace(

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from bridge import proc
 from bridge.canonical import encode
-from bridge.errors import KakeyaError, RefusedError, UsageError
+from bridge.errors import KakeyaError, RefusedError
 from bridge.git import Git
 from bridge.records import Request
+from bridge.runner.artifacts import provide_artifact
 from bridge.runner.assets import Material, provide_asset, provide_path
 from bridge.runner.config import RunnerConfig
 from bridge.runner.trust import Trust, module_command
@@ -82,7 +83,12 @@ def prepare_workspace(
         git.close()
     env = dict(os.environ) | dict(config.env)
     wanted = render_inputs(preset, request.params, env)
-    inputs = {role: _provide(item, config, trust, say) for role, item in wanted.items()}
+    inputs = {
+        role: provide_artifact(role, item.value, request, config, folder / "inputs", say)
+        if item.kind == "artifact"
+        else _provide(item, config, trust, say)
+        for role, item in wanted.items()
+    }
     _write_job_file(folder, request, attempt, preset, inputs, env, config.state_dir)
     job = Job(
         id=request.id,
@@ -108,14 +114,14 @@ def prepare_workspace(
         ),
         resources=request.resources,
         run_as=config.run_as,
-        writable=(_checkpoint_folder(config.state_dir, request.id),),
+        writable=(checkpoint_folder(config.state_dir, request.id),),
         labels=request.labels,
         secrets=tuple(name for name in preset.secrets if name in env),
     )
     return Workspace(folder, job, inputs, tree, _find_lfs_pointers(folder / CODE))
 
 
-def _checkpoint_folder(state_dir: Path, request_id: str) -> Path:
+def checkpoint_folder(state_dir: Path, request_id: str) -> Path:
     """What outlives an attempt, so that the next one on this machine resumes."""
     return state_dir / "checkpoints" / request_id
 
@@ -129,7 +135,7 @@ def _write_job_file(
     env: Mapping[str, str],
     state_dir: Path,
 ) -> None:
-    checkpoint = _checkpoint_folder(state_dir, request.id)
+    checkpoint = checkpoint_folder(state_dir, request.id)
     checkpoint.mkdir(parents=True, exist_ok=True)
     document = {
         "schema": "kakeya.job/1",
@@ -148,10 +154,6 @@ def _provide(
 ) -> Material:
     if item.kind == "path":
         return provide_path(item.role, item.value)
-    if item.kind == "artifact":
-        raise UsageError(
-            "artifacts of other jobs cannot be fetched by this version", where=f"input {item.role}"
-        )
     return provide_asset(
         trust.catalog.assets[item.value],
         config.assets_dir,

@@ -456,3 +456,75 @@ def test_an_embedded_run_outside_a_checkout_of_presets_takes_the_programs_own(
     monkeypatch.chdir(tmp_path)
     assert main(["run", "noop", "--embedded", "--bus", "x.git", "--dry-run"]) == 2
     assert "exclude each other" in capsys.readouterr().err
+
+
+def follow_to_the_end(rig: Rig, stdout: int, stderr: int, *words: str) -> Callable[[], bytes]:
+    """`logs --follow` of a job that says how far it is, and ends once that was shown."""
+    job, ref = rig.submit()
+    rig.runner.claim(ref)
+    rig.runner.log(ref, b"first line\n", Progress(2, 5, 7.5, "rung 512"))
+    process = subprocess.Popen(
+        command("logs", job, "--follow", *words),
+        cwd=rig.project,
+        env=environment(TERM="xterm-256color", COLUMNS="200"),
+        stdout=stdout,
+        stderr=stderr,
+    )
+
+    def finish() -> bytes:
+        rig.runner.log(ref, b"last line\n", Progress(5, 5, 0.0, "rung 512"))
+        rig.runner.finish(ref)
+        assert process.wait(timeout=60) == 0
+        return b""
+
+    return finish
+
+
+def test_who_follows_a_log_is_told_how_far_the_job_is(rig: Rig, tmp_path: Path) -> None:
+    out, talk = tmp_path / "out", tmp_path / "talk"
+    with out.open("wb") as stdout, talk.open("wb") as stderr:
+        finish = follow_to_the_end(rig, stdout.fileno(), stderr.fileno())
+        told = b"running, attempt 1 by mac-m4, step 2 of 5, 8 s left (rung 512)"
+        until(lambda: told in talk.read_bytes(), what="the progress")
+        finish()
+    assert out.read_bytes() == b"first line\nlast line\n"  # stdout is the log and nothing else
+    assert b"done, verdict pass" in talk.read_bytes()
+
+
+def test_progress_is_an_object_among_the_chunks(rig: Rig, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with out.open("wb") as stdout:
+        finish = follow_to_the_end(rig, stdout.fileno(), subprocess.DEVNULL, "--json")
+        until(lambda: b"kakeya.progress/1" in out.read_bytes(), what="the progress")
+        finish()
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    steps = [row for row in rows if row["schema"] == "kakeya.progress/1"]
+    assert steps[0] == {
+        "schema": "kakeya.progress/1",
+        "attempt": 1,
+        "step": 2,
+        "total": 5,
+        "eta_s": 7.5,
+        "note": "rung 512",
+    }
+    texts = [row["text"] for row in rows if row["schema"] == "kakeya.log-text/1"]
+    assert "".join(texts) == "first line\nlast line\n"
+
+
+def test_on_a_terminal_a_followed_log_has_a_bar_below_it(rig: Rig) -> None:
+    master, slave = os.openpty()
+    finish = follow_to_the_end(rig, slave, slave)
+    os.close(slave)
+    out = b""
+    while b"step 2 of 5" not in out or b"first line" not in out:
+        out += os.read(master, 65536)
+    reader = threading.Thread(target=finish)
+    reader.start()
+    with contextlib.suppress(OSError):
+        while block := os.read(master, 65536):
+            out += block
+    reader.join()
+    os.close(master)
+    assert "━".encode() in out
+    assert b"last line" in out
+    assert out.count(b"\x1b[?25l") == out.count(b"\x1b[?25h")  # the cursor is given back

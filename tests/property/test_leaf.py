@@ -21,8 +21,10 @@ from bridge.objects import GitObject, Identity, build_commit, objects_from_bytes
 from bridge.plans import Axis, Budget, Campaign, Decision, Edge, Launched, Membership, Move, Node
 from bridge.records import (
     ArtifactRef,
+    ArtNote,
     BusIdentity,
     CancelWish,
+    Checkpoint,
     Claim,
     Decline,
     Exit,
@@ -39,6 +41,7 @@ from bridge.records import (
     Requeue,
     Resources,
     Result,
+    Source,
     Step,
 )
 from bridge.states import TERMINAL_EVENTS, TERMINAL_STATES, TRANSITIONS, Event, State, replay
@@ -228,6 +231,9 @@ RECORDS: dict[str, st.SearchStrategy[Any]] = {
         queue_timeout_s=st.none() | st.integers(1, 86_400),
         max_attempts=st.integers(1, 10),
         executor=st.none() | st.sampled_from(["local", "pueue", "ssh", "slurm", "actions"]),
+        sources=st.lists(
+            st.builds(Source, digest=digests, job=ulids, path=lines.filter(bool)), max_size=2
+        ).map(tuple),
         predictions=st.lists(predictions, max_size=2).map(tuple),
         retry_of=st.none() | ulids,
         amends=st.none() | digests,
@@ -314,6 +320,14 @@ RECORDS: dict[str, st.SearchStrategy[Any]] = {
             eta_s=st.none() | st.floats(0, 1e6),
             note=lines,
         ),
+        checkpoint=st.none()
+        | st.builds(
+            Checkpoint,
+            sha256=digests,
+            bytes=st.integers(0, SAFE),
+            attempt=attempts,
+            step=st.integers(0, SAFE),
+        ),
     ),
     "requeue": st.builds(
         Requeue,
@@ -366,6 +380,12 @@ RECORDS: dict[str, st.SearchStrategy[Any]] = {
         CancelWish, id=ulids, request=digests, by=lines.filter(bool), nonce=nonces, reason=lines
     ),
     "key": st.builds(KeyNote, id=ulids, manifest=digests, nonce=nonces),
+    "art": st.builds(
+        ArtNote,
+        sha256=digests,
+        bytes=st.integers(0, SAFE),
+        store=st.sampled_from(["parts", "lfs"]),
+    ),
     "entry": st.builds(
         LedgerEntry,
         id=ulids,

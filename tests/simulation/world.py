@@ -273,6 +273,11 @@ class MemoryBus:
         del before
         return ()
 
+    def sweep(self, before_s: int | None) -> tuple[str, ...]:
+        """There are no artifacts here."""
+        del before_s
+        return ()
+
     def fetch_code(self, commit: str) -> Git:
         """There is no code here."""
         raise BusError("no code in memory", where=commit)

@@ -50,7 +50,7 @@ def test_every_fault_is_named_at_its_path() -> None:
         "$.params.loud: 0 is no bool",
         r"$.params.tag: 'a\n' holds the control or invisible character U+000A",
         "$.params.where: 'tests/../x' leaves its folder with ..",
-        "$.params.base: missing; artifact, sha256:<64 hex>",
+        "$.params.base: missing; artifact, sha256:<64 hex>, or ID:PATH of an ended job",
     ]
 
 

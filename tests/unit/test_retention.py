@@ -77,6 +77,7 @@ class CountingBus:
     answers: list[Exception | bool] = field(default_factory=list)
     folds: list[int] = field(default_factory=list)
     expired: list[str] = field(default_factory=list)
+    swept: list[int | None] = field(default_factory=list)
     refs: Refs = REFS
     profile: Profile = PROFILES["local"]
 
@@ -90,6 +91,10 @@ class CountingBus:
     def expire(self, before: str) -> tuple[str, ...]:
         self.expired.append(before)
         return ("x",)
+
+    def sweep(self, before_s: int | None) -> tuple[str, ...]:
+        self.swept.append(before_s)
+        return ("x",) if before_s is not None else ()
 
 
 def keep_house(bus: CountingBus, retention: Retention, until_s: float) -> list[str]:
@@ -119,6 +124,7 @@ def test_a_quiet_bus_is_left_alone() -> None:
     bus = CountingBus(make_jobs(20, 30))
     assert keep_house(bus, Retention(), 100) == []
     assert (bus.folds, bus.expired) == ([], [])
+    assert bus.swept == [None]  # once in a while, and no artifact
 
 
 def test_a_lost_race_is_tried_again_and_a_refused_job_is_not() -> None:
@@ -144,3 +150,10 @@ def test_logs_expire_by_the_day() -> None:
     said = keep_house(bus, Retention(logs_days=30), 10)
     assert bus.expired == ["1970-03-12"]
     assert said == ["expired the logs of 1 days"]
+
+
+def test_artifacts_expire_by_the_second() -> None:
+    bus = CountingBus({})
+    said = keep_house(bus, Retention(artifacts_days=30), 10)
+    assert bus.swept == [DAY_S * 70]
+    assert said == ["deleted 1 artifacts and checkpoints that nobody needs"]
