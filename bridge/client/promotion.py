@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bridge import canonical
 from bridge.client.branches import author_of
 from bridge.client.checkout import Checkout
+from bridge.client.proposals import write_lists
 from bridge.errors import ExitCode, IntegrityError, UsageError
 from bridge.git import Git
 from bridge.objects import GitObject, build_tree, parse_tree, seal_tree
@@ -69,6 +71,7 @@ def promote(checkout: Checkout, results: Path, onto: str = "HEAD") -> Promotion:
             remedy="fetch the result again: kakeya_remote results ID",
         )
     base = checkout.resolve(onto)
+    checked = _check_signature(git, base, name, files, checked)
     ref = f"refs/heads/{BRANCH_PREFIX}{job_id}"
     parts = [*ROOT.split("/"), *name.split("/")]
     tree, objects = _graft(git, git.tree_of(base), parts, files)
@@ -90,6 +93,21 @@ def promote(checkout: Checkout, results: Path, onto: str = "HEAD") -> Promotion:
     sizes = {f"{ROOT}/{name}/{path}": len(data) for path, data in files.items()}
     branch = BRANCH_PREFIX + job_id
     return Promotion(branch, commit.oid, base, f"{ROOT}/{name}", sizes, checked)
+
+
+def _check_signature(
+    git: Git, base: str, name: str, files: Mapping[str, bytes], found: Checked
+) -> Checked:
+    """What the keys enrolled on the base say of the record, which is promoted in either case."""
+    with tempfile.TemporaryDirectory(prefix="kakeya-signers-") as scratch:
+        held = check_record(name, files, write_lists(git, base, Path(scratch)))
+    if held.code is not ExitCode.REFUSED:
+        return held
+    note = (
+        "no key that is enrolled on the base signed it, so that the check of a pull request "
+        "refuses it; first: kakeya_remote runner enroll"
+    )
+    return replace(found, notes=(note,))
 
 
 def _read(results: Path) -> tuple[dict[str, bytes], str]:

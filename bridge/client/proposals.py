@@ -48,7 +48,7 @@ def check_proposal(git: Git, base: str, head: str) -> list[Checked]:
         return [*found, Checked(ROOT, "malformed", ExitCode.USAGE, (problem,))]
     catalog = _catalog(git, trusted)
     with tempfile.TemporaryDirectory(prefix="kakeya-signers-") as scratch:
-        signers = _write_lists(git, trusted, Path(scratch))
+        signers = write_lists(git, trusted, Path(scratch))
         for folder, files in sorted(added.items()):
             found.append(_check(git, folder, files, signers, catalog))
     return found
@@ -149,7 +149,7 @@ def _catalog(git: Git, trusted: str) -> Catalog:
     return parse_catalog({path: git.read(oid)[1] for path, (_, oid) in files.items()})
 
 
-def _write_lists(git: Git, trusted: str, scratch: Path) -> Path | None:
+def write_lists(git: Git, trusted: str, scratch: Path) -> Path | None:
     """The trusted lists of keys as files side by side, None where there are no signers."""
     signers = read_list(git, trusted, SIGNERS_PATH)
     if signers is None:

@@ -36,7 +36,7 @@ def say(lab: Lab, *words: str, code: int = 0) -> str:
         [sys.executable, "-m", "bridge.cli.main", *words],
         cwd=lab.checkout,
         env={**server_env(lab.folder), "PYTHONPATH": str(lab.checkout)},
-        timeout_s=60,
+        timeout_s=240,
     )
     assert done.code == code, done.stdout.decode() + done.stderr.decode()
     return done.stdout.decode() + done.stderr.decode()

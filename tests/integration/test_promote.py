@@ -12,7 +12,9 @@ from bridge.cli.main import main
 from bridge.errors import ExitCode
 from evidence.judge import JudgeInput, judge
 from evidence.promoted import MAX_RECORD_BYTES, ROOT, folder_of
+from evidence.sign import BUNDLE_NAME, sign_record
 from tests import evidence_world
+from tests.keys import make_hand
 from tests.lab import commit_all, git_in
 from tests.proposals import SAMPLES_NAME, make_id
 
@@ -120,3 +122,22 @@ def test_samples_that_are_too_large_stay_on_the_bus(
     folder = tmp_path / "clone" / made["folder"]
     assert main(["evidence", "verify", str(folder)]) == ExitCode.INCONCLUSIVE
     assert "not recomputed" in capsys.readouterr().out
+
+
+def test_a_signature_by_a_key_that_the_base_does_not_list_is_told_at_once(
+    checkout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, other = make_hand(tmp_path, "lab-1"), make_hand(tmp_path, "lab-2")
+    results = make_results(tmp_path / "job")
+    record = (results / "evidence.json").read_bytes()
+    (results / BUNDLE_NAME).write_bytes(sign_record(record, mine.key.private))
+    for listed, word in ((other, "refuses it"), (mine, "assurance: self (signed by lab-1)")):
+        (checkout / "evidence" / "signers").write_text(f"{listed.key.public}\n")
+        commit_all(checkout, "list a key")
+        assert main(["evidence", "promote", str(results)]) == ExitCode.DONE
+        told = capsys.readouterr()
+        assert word in told.out + told.err
+        argv = ["evidence", "check-records", "--base", "main", "--head", f"evidence/{JOB}"]
+        assert main(argv) == (ExitCode.DONE if listed is mine else ExitCode.REFUSED)
+        capsys.readouterr()
+        git_in(checkout, "branch", "--quiet", "-D", f"evidence/{JOB}")

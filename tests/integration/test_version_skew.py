@@ -149,7 +149,7 @@ def test_a_newer_bus_is_named_by_every_command(
         [sys.executable, "-m", "bridge.cli.main", *words, *where],
         cwd=lab.checkout,
         env={**server_env(lab.folder), "PYTHONPATH": str(lab.checkout)},
-        timeout_s=60,
+        timeout_s=240,
     )
     said = done.stdout.decode() + done.stderr.decode()
     assert done.code == (1 if words == ("bus", "check") else 4), said
