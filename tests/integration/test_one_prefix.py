@@ -35,6 +35,7 @@ def guarded(tmp_path: Path) -> RawGit:
     return raw
 
 
+@pytest.mark.timeout(900)  # two dozen processes, one after another
 def test_the_whole_protocol_fits_below_one_prefix(
     guarded: RawGit, checkout: Path, tmp_path: Path
 ) -> None:
