@@ -476,7 +476,7 @@ def _check_version(kind: str, value: object, where: str) -> None:
         raise VersionSkewError(
             f"{name} was written by a newer program; this one speaks {prefix}{PROTOCOL}",
             where=where,
-            remedy="upgrade kakeya_remote on this machine: git pull, then make install",
+            remedy="upgrade kakeya_remote on this machine: git pull, then make demo",
         )
 
 

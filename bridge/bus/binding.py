@@ -104,7 +104,7 @@ def require_readable(chain: Chain) -> None:
         raise VersionSkewError(
             f"the job cannot be told: {chain.newer}",
             where=chain.job.id,
-            remedy="upgrade kakeya_remote on this machine: git pull, then make install",
+            remedy="upgrade kakeya_remote on this machine: git pull, then make demo",
         )
 
 

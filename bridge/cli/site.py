@@ -13,7 +13,12 @@ from bridge.cli.output import print_json, print_line, say
 
 @click.group("site")
 def site_group() -> None:
-    """A bus as plain files: jobs, runners, trends and evidence, with no server behind them."""
+    """A bus as plain files: jobs, runners, trends and evidence, with no server behind them.
+
+    \b
+    Example:
+      kakeya_remote site build --out site
+    """
 
 
 @site_group.command("build")

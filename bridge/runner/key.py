@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bridge.errors import RefusedError, UsageError
@@ -33,7 +33,7 @@ class RunnerKey:
     private: bytes
     public: str
     fingerprint: str
-    sign: Callable[[bytes], bytes]
+    sign: Callable[[bytes], bytes] = field(compare=False, repr=False)
 
 
 def load_key(state_dir: Path, name: str) -> RunnerKey:
