@@ -135,6 +135,8 @@ def read_input(client: Client, given: dict[str, Any]) -> dict[str, Any]:
     for name in ("priority", "queue_timeout_s", "executor", "amends"):
         if given[name] is not None:
             draft[name] = given[name]
+    if not given["fresh"] and not given["manifest"]:
+        draft["reuse"] = True
     if given["code"] is not None:
         draft.pop("code", None)
     if given["predictions"]:

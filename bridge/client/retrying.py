@@ -9,6 +9,9 @@ from bridge.client.outcomes import JobStatus
 from bridge.errors import UsageError
 from bridge.records import to_json
 
+_NOT_AGAIN = frozenset({"campaign", "reuse", "replay_of"})
+"""Fields that belong to the first request alone: a retry runs, and is no cell of a campaign."""
+
 
 def draft_retry(status: JobStatus) -> dict[str, Any]:
     """The draft of a request for the same thing as an ended job.
@@ -33,5 +36,6 @@ def draft_retry(status: JobStatus) -> dict[str, Any]:
             remedy="write a new one: kakeya_remote run PRESET",
         )
     told = to_json(status.request)
+    told = {key: told[key] for key in told.keys() - _NOT_AGAIN}
     draft = {key: told[key] for key in told.keys() - SEALED}
     return {**draft, "preset": status.request.preset.name, "retry_of": status.id}

@@ -28,12 +28,14 @@ from bridge.records import (
     Resources,
     clean_text,
 )
+from bridge.runner.answering import Answering, Means, Question, remember
 from bridge.runner.checkpoints import Keeper, Resumed, resume_checkpoint, resumed_as_json
 from bridge.runner.config import RunnerConfig
 from bridge.runner.energy import Meter, absent, start_meter
 from bridge.runner.judging import Case, Judgement, judge_attempt
 from bridge.runner.outbox import write_synced
 from bridge.runner.output import Output, read_progress
+from bridge.runner.reuse import Memory
 from bridge.runner.trust import Trust
 from bridge.runner.workspace import (
     Workspace,
@@ -59,13 +61,15 @@ class Ended:
     """
 
     state: str
-    exit: Exit
+    exit: Exit | None
     message: str
     verdict: str | None = None
     evidence: str | None = None
     artifacts: tuple[ArtifactRef, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
     again: str = ""
+    work: str | None = None
+    reused_from: str | None = None
 
 
 @dataclass(slots=True)
@@ -87,6 +91,7 @@ class Surroundings:
         pool: threads for the slow steps.
         fetch_code: brings a code commit from the bus.
         say: told what is being waited for.
+        memory: finished evidence that may answer a request, None where there is none.
     """
 
     config: RunnerConfig
@@ -94,6 +99,7 @@ class Surroundings:
     pool: Pool
     fetch_code: Callable[[str], Git]
     say: Callable[[str], None]
+    memory: Memory | None = None
 
 
 class Attempt:
@@ -132,6 +138,7 @@ class Attempt:
         self._looking: Future[Poll] | None = None
         self._said = ""
         self._timings = Timings(time.time())
+        self._answering: Answering | None = None
         self._preparing: Future[Handle] | None = None
         self._judging: Future[Judgement] | None = None
         self._handle: Handle | None = None
@@ -144,8 +151,10 @@ class Attempt:
         return self.request.resources
 
     def start(self) -> None:
-        """Begin with the folder."""
-        self._preparing = self._around.pool.submit(self._prepare)
+        """Begin with the folder, or by looking whether finished evidence answers the request."""
+        self._answering = self._look_for_answer()
+        if self._answering is None:
+            self._preparing = self._around.pool.submit(self._prepare)
 
     def adopt(self, log_offset: int) -> None:
         """Go on after a restart of the runner: with the job if it was staged, else anew.
@@ -176,7 +185,10 @@ class Attempt:
 
     def advance(self) -> None:
         """Look at whatever is under way and take the next step when it is done."""
-        if self._preparing is not None and self._preparing.done():
+        if self._answering is not None:
+            if self._answering.advance():
+                self._take_answer(self._answering.answer)
+        elif self._preparing is not None and self._preparing.done():
             self._take_handle(self._preparing)
         elif self._judging is not None and self._judging.done():
             self._take_judgement(self._judging)
@@ -255,9 +267,7 @@ class Attempt:
             self.preset,
             self._around.config,
             self._around.trust,
-            find_code=lambda oid: find_code(
-                self._around.config.trusted, oid, self._around.fetch_code
-            ),
+            find_code=self._find_code,
             say=self._around.say,
         )
         self._note_workspace(workspace, resumed)
@@ -267,6 +277,59 @@ class Attempt:
         self._note_timings()
         write_synced(self.folder / "handle.json", json.dumps(handle.as_json()).encode())
         return handle
+
+    def _find_code(self, commit: str) -> Git:
+        return find_code(self._around.config.trusted, commit, self._around.fetch_code)
+
+    def _look_for_answer(self) -> Answering | None:
+        memory, around = self._around.memory, self._around
+        if not self.request.reuse or memory is None:
+            return None
+        return Answering(
+            Question(
+                self.chain,
+                self.claim,
+                self.claim_oid,
+                self.preset,
+                self.folder,
+                {"queued": self.request.requested_at, "claimed": self._timings.claimed},
+            ),
+            memory,
+            Means(around.config, around.trust, around.pool, self._find_code, around.say),
+        )
+
+    def _take_answer(self, answer: Judgement | None) -> None:
+        self._answering = None
+        if self.cancelled:
+            self.ended = Ended("cancelled", None, "cancelled before it ran")
+        elif answer is None:
+            self._preparing = self._around.pool.submit(self._prepare)
+        else:
+            self.ended = Ended(
+                "done",
+                None,
+                clean_text(answer.message, 2000),
+                answer.verdict,
+                answer.evidence,
+                answer.artifacts,
+                answer.files,
+                work=answer.work,
+                reused_from=answer.reused_from,
+            )
+
+    def _judge(self, case: Case) -> Judgement:
+        """Judge what ran, and keep it for those who ask for the same."""
+        assert self._exit is not None
+        if self._reason_to_retry(self._exit):
+            self._keeper.keep()  # the next attempt may be another runner's
+        around = self._around
+        judged = judge_attempt(case, around.config, around.trust, around.say)
+        clean = case.ending.reason == "exit" and case.ending.code == 0
+        if around.memory is None or not clean:
+            return judged
+        return remember(
+            judged, self.request, self.preset, around.config, around.memory, self._find_code
+        )
 
     def _note_workspace(self, workspace: Workspace, resumed: Resumed | None) -> None:
         facts = {
@@ -323,12 +386,6 @@ class Attempt:
         )
         self._judging = self._around.pool.submit(self._judge, case)
 
-    def _judge(self, case: Case) -> Judgement:
-        assert self._exit is not None
-        if self._reason_to_retry(self._exit):
-            self._keeper.keep()  # the next attempt may be another runner's
-        return judge_attempt(case, self._around.config, self._around.trust, self._around.say)
-
     def _take_judgement(self, future: Future[Judgement]) -> None:
         self._judging = None
         assert self._exit is not None
@@ -353,6 +410,7 @@ class Attempt:
             judged.artifacts,
             judged.files,
             again="" if self.cancelled else self._reason_to_retry(self._exit),
+            work=judged.work if state == "done" else None,
         )
 
     def _reason_to_retry(self, end: Exit) -> str:

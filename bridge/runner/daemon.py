@@ -32,6 +32,7 @@ from bridge.runner.outbox import Outbox
 from bridge.runner.policy import Refuse, Take
 from bridge.runner.queue import Queue
 from bridge.runner.recovery import Recovery
+from bridge.runner.reuse import Memory
 from bridge.runner.steps import Steps, advance
 from bridge.runner.trust import Trust
 from bridge.states import Event
@@ -79,10 +80,11 @@ class Runner:
         self._steps = Steps(config, self._clock.wall_s, key.sign if key else None)
         self._outbox = Outbox(config.state_dir / "outbox")
         self._heart = Heart(config, bus, self._clock.wall_s)
-        self._queue = Queue(config, trust, self._clock.chance)
+        memory = Memory(config.state_dir / "reuse", bus)
+        self._queue = Queue(config, trust, self._clock.chance, memory.note)
         self._notifier = Notifier(config.notify, say)
         self._batch = Batch(bus, self._outbox, say, self._clock.monotonic_s, self._notify)
-        self._held = HeldJobs(config, bus, self._steps, say, make_attempt)
+        self._held = HeldJobs(config, bus, self._steps, say, make_attempt, memory)
         self._recovery = Recovery(
             config, trust, bus, self._queue, self._steps, say, self._heart.session
         )

@@ -18,6 +18,7 @@ from bridge.records import Resources
 from bridge.runner.attempt import Attempt, Surroundings
 from bridge.runner.batch import Batch
 from bridge.runner.config import RunnerConfig
+from bridge.runner.reuse import Memory
 from bridge.runner.steps import Steps, advance
 from bridge.runner.trust import Trust
 from bridge.states import Event, State
@@ -52,6 +53,7 @@ class HeldJobs:
         steps: composes what is pushed.
         say: told each event in one line.
         make: makes an attempt of a claimed job.
+        memory: finished evidence that may answer a request.
     """
 
     def __init__(
@@ -61,9 +63,10 @@ class HeldJobs:
         steps: Steps,
         say: Callable[[str], None],
         make: MakeAttempt,
+        memory: Memory | None = None,
     ) -> None:
         self.ended: set[str] = set()
-        self._make = make
+        self._make, self._memory = make, memory
         self._config, self._bus, self._steps, self._say = config, bus, steps, say
         self._held: dict[str, Held] = {}
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="attempt")
@@ -95,6 +98,7 @@ class HeldJobs:
             self._pool,
             self._bus.fetch_code,
             lambda line: self._say(f"{chain.job.id}: {line}"),
+            self._memory,
         )
         preset = trust.catalog.get(chain.request.preset.name)
         attempt = self._make(chain, preset, surroundings)
@@ -169,6 +173,9 @@ class HeldJobs:
         held.pushing = False
         attempt = held.attempt
         attempt.settle_log(won=outcome is Outcome.WON)
+        ended = attempt.ended
+        if outcome is not Outcome.WON and self._memory is not None and ended and ended.work:
+            self._memory.forget(ended.work)  # the bus may end this job with other evidence
         if outcome is Outcome.WON:
             attempt.chain = chain
             if attempt.ended is not None and not chain.held:

@@ -47,6 +47,8 @@ class Judgement:
     message: str = ""
     artifacts: tuple[ArtifactRef, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
+    work: str | None = None
+    reused_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +97,17 @@ def judge_attempt(
     (work / "facts.json").write_bytes(encode(facts))
     (work / "spec.json").write_bytes(encode(spec))
     bases = find_baselines(request.baselines, trust.folder / "evidence" / "records")
-    _run_judge(trust, work, case.folder / OUT / "artifacts", bases)
+    run_judge(trust, work, case.folder / OUT / "artifacts", bases)
     key = load_key(config.state_dir, config.name)
-    return _gather(work, artifacts, collected.files, samples, key)
+    return gather(work, artifacts, collected.files, samples, key)
 
 
-def _run_judge(trust: Trust, work: Path, artifacts: Path, bases: Mapping[str, Path]) -> None:
+def run_judge(trust: Trust, work: Path, artifacts: Path, bases: Mapping[str, Path]) -> None:
+    """Have the judge of the trusted commit read `work` and write `work/out`.
+
+    Raises:
+        IntegrityError: it wrote no evidence.
+    """
     argv = module_command(
         trust,
         "evidence",
@@ -122,13 +129,18 @@ def _run_judge(trust: Trust, work: Path, artifacts: Path, bases: Mapping[str, Pa
         )
 
 
-def _gather(
+def gather(
     work: Path,
     artifacts: tuple[ArtifactRef, ...],
     files: Mapping[str, bytes],
     samples: bytes | None,
     key: RunnerKey,
 ) -> Judgement:
+    """What the judge wrote below `work/out`, signed, with the job's own files.
+
+    Raises:
+        IntegrityError: the record is too large to carry.
+    """
     evidence = read_plain(work / "out" / "evidence.json", _MAX_EVIDENCE_BYTES)
     if evidence is None:
         raise IntegrityError("the evidence is larger than a result may carry", where=str(work))
@@ -158,15 +170,7 @@ def _describe(case: Case, config: RunnerConfig, trust: Trust) -> dict[str, Any]:
     noted = read_json(case.folder / "workspace.json")
     return {
         "id": request.id,
-        "request": {
-            "digest": case.chain.request_digest,
-            "commit": case.chain.request_oid,
-            "requested_by": request.requested_by,
-            "requested_at": request.requested_at,
-            "received_by": config.name,
-            "retry_of": request.retry_of,
-            "amends": request.amends,
-        },
+        "request": describe_request(case.chain, config),
         "preset": {
             "name": case.preset.name,
             "digest": case.preset.digest,
@@ -187,9 +191,25 @@ def _describe(case: Case, config: RunnerConfig, trust: Trust) -> dict[str, Any]:
         "env": _told(case.folder / REPORT / "environment.json"),
         "workload": _told(case.folder / OUT / "facts.json"),
         "attempts": _attempts(case),
-        "timings": {name: _time_text(mark) for name, mark in case.marks.items()},
+        "timings": {name: time_text(mark) for name, mark in case.marks.items()},
         "execution": {**_describe_ending(case.ending), "energy": dict(case.tell_energy())},
         "trusted": {"commit": trust.commit, "tree": trust.tree, "edited": list(trust.edited)},
+    }
+
+
+def describe_request(chain: Chain, config: RunnerConfig) -> dict[str, Any]:
+    """What a record says of its request."""
+    request = chain.request
+    assert request is not None
+    return {
+        "digest": chain.request_digest,
+        "commit": chain.request_oid,
+        "requested_by": request.requested_by,
+        "requested_at": request.requested_at,
+        "received_by": config.name,
+        "retry_of": request.retry_of,
+        "replay_of": request.replay_of,
+        "amends": request.amends,
     }
 
 
@@ -283,7 +303,8 @@ def _attempts(case: Case) -> list[dict[str, Any]]:
     return rows
 
 
-def _time_text(mark: str | float | None) -> str | None:
+def time_text(mark: str | float | None) -> str | None:
+    """A clock reading as a record has it."""
     if isinstance(mark, float):
         return datetime.fromtimestamp(mark, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return mark

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from bridge.bus.chain import Chain, subject_event
@@ -49,13 +49,21 @@ class Queue:
         config: labels, slots and policy.
         trust: presets come from here.
         chance: spreads the order among racing runners.
+        note: told each chain that was read.
 
     Attributes:
         only: id of the one job that is wanted, None for any.
     """
 
-    def __init__(self, config: RunnerConfig, trust: Trust, chance: random.Random) -> None:
+    def __init__(
+        self,
+        config: RunnerConfig,
+        trust: Trust,
+        chance: random.Random,
+        note: Callable[[Chain], None] = lambda _: None,
+    ) -> None:
         self._config, self._trust, self._chance = config, trust, chance
+        self._note = note
         self._tips: dict[str, RefTip] = {}
         self._labels: dict[str, tuple[str, int]] = {}
         self._chains: dict[str, Chain] = {}
@@ -179,6 +187,7 @@ class Queue:
         if len(first) > 1:
             for chain in bus.load_all(first):
                 self._chains[chain.ref] = chain
+                self._note(chain)
         for ref in first:  # alone, or left out above: then the reason is found here
             self._load(bus, ref)
 
@@ -239,6 +248,7 @@ class Queue:
             return
         try:
             self._chains[ref] = bus.load(ref)
+            self._note(self._chains[ref])
         except IntegrityError:
             # bytes that no program of ours wrote: `bus check` names them, the runner lives on
             self._unreadable[ref] = self._tips[ref].oid

@@ -106,6 +106,8 @@ class Steps:
             verdict=ended.verdict,
             evidence=ended.evidence,
             artifacts=ended.artifacts,
+            work=ended.work,
+            reused_from=ended.reused_from,
         )
 
     def signer(self) -> Signer:

@@ -149,6 +149,25 @@ def _write_job_file(
     (folder / "job.json").write_bytes(encode(document))
 
 
+def digest_inputs(
+    request: Request,
+    preset: Preset,
+    config: RunnerConfig,
+    trust: Trust,
+    say: Callable[[str], None],
+) -> dict[str, str]:
+    """The digest of each input of a request by role; assets are fetched where they are not here.
+
+    Raises:
+        KakeyaError: one cannot be had.
+    """
+    wanted = render_inputs(preset, request.params, dict(os.environ) | dict(config.env))
+    return {
+        role: item.value if item.kind == "artifact" else _provide(item, config, trust, say).digest
+        for role, item in wanted.items()
+    }
+
+
 def _provide(
     item: Input, config: RunnerConfig, trust: Trust, say: Callable[[str], None]
 ) -> Material:
