@@ -74,13 +74,12 @@ def _examine_agent(shared: Mapping[str, Any], _given: Mapping[str, Any]) -> tupl
 
 
 def _examine_operator(shared: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Finding, ...]:
-    from bridge.cli.service import open_service
+    from bridge.cli.service import NO_FLAGS, open_service
     from bridge.runner import health
 
-    flags = {"bus": shared["bus"], "profile": shared["profile"], "labels": ()}
-    blank = dict.fromkeys(("name", "trusted", "allow_edits"))
+    flags = {"bus": shared["bus"], "profile": shared["profile"]}
     try:
-        service = open_service({**blank, **flags, **given, "bus": shared["bus"]})
+        service = open_service({**NO_FLAGS, **given, **flags})
     except KakeyaError as error:
         return health.unreadable_settings(error)
     return examine_machine(service)

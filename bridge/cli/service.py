@@ -16,7 +16,9 @@ from bridge.cli.runner import host_defaults, load_runner, runner_group, runner_o
 if TYPE_CHECKING:
     from bridge.runner.service.control import Service
 
-_FLAGS = ("bus", "name", "profile", "labels", "trusted", "allow_edits")
+_FLAGS = ("bus", "name", "profile", "labels", "executors", "trusted", "allow_edits")
+NO_FLAGS: Mapping[str, Any] = {**dict.fromkeys(_FLAGS), "labels": (), "executors": ()}
+"""The options of a runner where none is given."""
 
 
 def _scope_options(command: Any) -> Any:
@@ -143,8 +145,7 @@ def open_service(given: Mapping[str, Any], *, write: bool = False) -> Service:
     elif write:
         _write_settings(given, path)
         owner.own(path)
-    file = {**dict.fromkeys(_FLAGS), "labels": (), "config": path}
-    config = load_runner(file if path.is_file() else dict(given))
+    config = load_runner({**NO_FLAGS, "config": path} if path.is_file() else dict(given))
     return Service(config, path, scope, sys.platform, owner, os.environ, say)
 
 
@@ -194,6 +195,8 @@ def draft_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     importable = [name for name in mlx.modules if name not in mlx.missing]
     checkout = Path(given.get("trusted") or document["trusted"]["checkout"]).absolute()
     more: dict[str, Any] = {key: document[key] for key in ("root", "profile") if key in document}
+    if given.get("executors"):
+        more["executors"] = {name: {} for name in given["executors"]}
     return compose_settings(
         name=document["name"],
         bus=_absolute(document["bus"]),

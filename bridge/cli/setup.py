@@ -10,7 +10,7 @@ import click
 
 from bridge.cli.output import print_json, print_line, say
 from bridge.cli.runner import runner_options
-from bridge.cli.service import open_service
+from bridge.cli.service import NO_FLAGS, open_service
 from bridge.errors import ExitCode, MissingPartError
 
 if TYPE_CHECKING:
@@ -75,8 +75,7 @@ def _settle(given: dict[str, Any], report: Report) -> Service:
     path = settings_path(given)
     there = path.is_file()
     if there:  # what the flags said the first time stands in the file
-        blank: dict[str, Any] = dict.fromkeys(("bus", "name", "profile", "trusted", "allow_edits"))
-        given = {**blank, "labels": (), "config": path, "system": given["system"]}
+        given = {**NO_FLAGS, "config": path, "system": given["system"]}
     service = open_service(given, write=True)
     config = service.config
     text = f"{path}: runner {config.name}, labels {', '.join(config.labels)}, bus {config.bus}"

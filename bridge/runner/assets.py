@@ -26,6 +26,7 @@ Progress = Callable[[int, int], None]
 
 FETCH_TIMEOUT_S = 900.0
 CONVERT_TIMEOUT_S = 900.0
+_TOLD_LINES = 12
 _CONVERTERS = {"gguf-to-safetensors": "workloads.shared.convert"}
 
 
@@ -169,10 +170,15 @@ def _convert(
     env = proc.base_env() | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = proc.run(argv, cwd=raw, env=env, timeout_s=CONVERT_TIMEOUT_S)
     if done.code:
+        killed = done.code < 0
+        how = f"signal {-done.code}, as the kernel does for want of memory" if killed else ""
         raise ExecutorError(
-            f"converting {asset.name} failed: {_last_line(done.stderr)}",
+            f"converting {asset.name} failed: {how or _last_line(done.stderr)}",
             where=asset.requirement,
-            remedy="install the workloads extra: pip install -e '.[workloads]' -c constraints.txt",
+            problems=_last_lines(done.stderr),
+            remedy="free memory, or lower the runner's slots"
+            if killed
+            else "install the workloads extra: pip install -e '.[workloads]' -c constraints.txt",
         )
 
 
@@ -199,8 +205,13 @@ def _sha256(path: Path) -> str:
 
 
 def _last_line(data: bytes) -> str:
+    return (_last_lines(data) or ("no reason given",))[-1]
+
+
+def _last_lines(data: bytes) -> tuple[str, ...]:
+    """The end of what a program said: the last line of a traceback alone often names no cause."""
     lines = data.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1][:300] if lines else "no reason given"
+    return tuple(line[:300] for line in lines[-_TOLD_LINES:])
 
 
 def provide_path(role: str, path: str) -> Material:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridge import proc
-from bridge.errors import IntegrityError, MissingPartError
+from bridge.errors import ExecutorError, IntegrityError, MissingPartError
 from bridge.runner.assets import provide_asset, provide_path
 from presets.assets import Asset
 
@@ -79,6 +79,36 @@ def test_a_package_that_is_not_there_names_the_command(asset: Asset, tmp_path: P
     with pytest.raises(MissingPartError) as caught:
         provide(replace(asset, version="0.0.0.dev0"), tmp_path)
     assert "pip download" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "told"),
+    [
+        (
+            "try: import no_such_module\nexcept ImportError as e: raise RuntimeError('so') from e",
+            "RuntimeError: so",
+            "No module named 'no_such_module'",
+        ),
+        (
+            "import os; print('at 90 %', file=__import__('sys').stderr, flush=True); os.abort()",
+            "signal 6",
+            "at 90 %",
+        ),
+    ],
+)
+def test_a_failed_conversion_tells_the_end_of_what_was_said(
+    asset: Asset, tmp_path: Path, code: str, said: str, told: str
+) -> None:
+    one = replace(asset, convert="gguf-to-safetensors", files=("iniconfig/__init__.py",))
+    with pytest.raises(ExecutorError, match=said) as caught:
+        provide_asset(
+            one,
+            tmp_path,
+            module_command=lambda *_: [sys.executable, "-c", code],
+            say=lambda _: None,
+        )
+    assert any(told in line for line in caught.value.problems)
+    assert not list(tmp_path.glob("small-*"))
 
 
 def test_a_local_input_is_named_by_its_content(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class Box:
         return ref
 
     def await_other_session(self, before: str) -> None:
-        until(lambda: self.session() not in ("", before), bound_s=90, what="another session")
+        until(lambda: self.session() not in ("", before), bound_s=180, what="another session")
 
 
 def assert_ran_once(chain: Chain, words: str) -> None:
@@ -81,7 +81,7 @@ def box(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Iterator[Bo
     drop_in.parent.mkdir(parents=True)
     log = lab.folder / f"{NAME}.log"
     drop_in.write_text(
-        f"[Service]\nRestartSec=200ms\nWatchdogSec=6\nStandardOutput=append:{log}\n"
+        f"[Service]\nRestartSec=200ms\nWatchdogSec=15\nStandardOutput=append:{log}\n"
         f"StandardError=append:{log}\n"
     )
     with systemd.running(home) as machine:
@@ -89,7 +89,7 @@ def box(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Iterator[Bo
         done = found.runner("install")
         assert done.code == 0, done.stderr.decode() + found.words()
         assert b"linger" in done.stderr  # no logind here: told, with what to do
-        until(found.session, what="the first beat")
+        until(found.session, bound_s=180, what="the first beat")
         yield found
     lab.bus.close()
 
@@ -105,17 +105,17 @@ def test_it_is_active_and_says_so(box: Box) -> None:
 
 def test_killed_it_comes_back_and_adopts_its_job(box: Box) -> None:
     before, restarts = box.session(), int(box.show()["NRestarts"])
-    ref = box.start_job(6)
+    ref = box.start_job(10)
     box.machine.call("systemctl", "--user", "kill", "--kill-whom=main", "--signal=KILL", UNIT)
     box.await_other_session(before)
     assert_ran_once(box.lab.wait(ref), box.words())
-    assert int(box.show()["NRestarts"]) == restarts + 1
+    assert int(box.show()["NRestarts"]) > restarts
     assert "adopted" in box.lab.words(NAME)
 
 
 def test_a_restart_stops_the_runner_alone(box: Box) -> None:
     before = box.session()
-    ref = box.start_job(6)
+    ref = box.start_job(10)
     assert box.machine.call("systemctl", "--user", "restart", UNIT).code == 0
     box.await_other_session(before)
     assert_ran_once(box.lab.wait(ref), box.words())
@@ -133,7 +133,7 @@ def test_an_upgrade_moves_the_trusted_commit_and_adopts_what_runs(box: Box) -> N
     before = git_in(box.lab.checkout, "rev-parse", "HEAD")
     (box.upstream / "presets" / "noop.yaml").open("a").write("# a new version\n")
     after = commit_all(box.upstream, "a new version")
-    ref = box.start_job(10)
+    ref = box.start_job(25)
     done = box.runner("upgrade", "--drain", "1")
     assert done.code == 0, done.stderr.decode() + box.words()
     assert done.stdout.decode().split() == [before, after]
@@ -142,7 +142,7 @@ def test_an_upgrade_moves_the_trusted_commit_and_adopts_what_runs(box: Box) -> N
     def trusts() -> str:
         return box.lab.bus.load_heartbeat(box.lab.bus.refs.heartbeat(NAME)).facts.trusted
 
-    until(lambda: trusts() == after, bound_s=90, what="a beat that trusts the new commit")
+    until(lambda: trusts() == after, bound_s=180, what="a beat that trusts the new commit")
     chain = box.lab.wait(ref)
     assert_ran_once(chain, box.words())
     assert chain.claim is not None
@@ -156,7 +156,7 @@ def test_a_moved_interpreter_is_named_and_not_started_for_ever(box: Box) -> None
     document["runner"]["version"] = "3.9.2"
     pin.write_text(json.dumps(document))
     box.machine.call("systemctl", "--user", "restart", UNIT)
-    until(lambda: box.show()["ActiveState"] == "failed", bound_s=60, what="a failed service")
+    until(lambda: box.show()["ActiveState"] == "failed", bound_s=180, what="a failed service")
     assert "was Python 3.9.2 when the service was installed" in box.lab.words(NAME)
     done = box.runner("status", "--json")
     told = json.loads(done.stdout)
@@ -171,7 +171,7 @@ def test_a_drained_runner_stays_down_and_uninstall_removes_it(box: Box) -> None:
     ref = box.start_job(3)
     assert box.runner("drain", "--timeout", "120").code == 0, box.words()
     assert_ran_once(box.lab.bus.load(ref), box.words())
-    until(lambda: box.show()["ActiveState"] == "inactive", what="an inactive service")
+    until(lambda: box.show()["ActiveState"] == "inactive", bound_s=180, what="an inactive service")
     assert box.runner("drain").code == 2
     assert box.runner("uninstall").code == 0
     assert box.show()["LoadState"] == "not-found"
