@@ -8,10 +8,22 @@ from bridge.bus.refs import JobRef
 from bridge.bus.standing import Fault, ForgedError, stood_on
 from bridge.errors import IntegrityError, KakeyaError
 from bridge.records import Claim, LogChunk, Request, Requeue, Result, VersionSkewError
-from bridge.states import Event
+from bridge.states import TERMINAL_EVENTS, Event
 
 if TYPE_CHECKING:
     from bridge.bus.chain import Chain, Commit
+
+
+RECORD_FILES: dict[Event, str] = {
+    Event.REQUEST: "request.json",
+    Event.CLAIM: "claim.json",
+    Event.LOG: "log.json",
+    Event.REQUEUE: "requeue.json",
+    **dict.fromkeys(TERMINAL_EVENTS, "result.json"),
+}
+LATEST_FILES = frozenset(RECORD_FILES.values()) - {"request.json"}  # each holds the latest record
+MAX_FAULTS = 20
+"""How many commits that do not count a chain remembers, and looks into."""
 
 
 class ReplayedError(IntegrityError):
@@ -134,7 +146,8 @@ def name_fault(
         return Fault.MOVED, str(error)
     if commit.sealed is not None and names_other_job:
         return Fault.REPLAYED, f"it was written for another job; {error}"
-    if commit.sealed is not None:
+    # each look costs up to 200 checks of a signature: a flood of such commits is not looked into
+    if commit.sealed is not None and len(chain.faults) < MAX_FAULTS:
         place = stood_on(commit.sealed, (link.oid for link in chain.links))
         if place is not None and place not in commit.parents:
             return Fault.MOVED, f"it was signed to stand on {place[:12]}"

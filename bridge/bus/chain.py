@@ -11,7 +11,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bridge import records
-from bridge.bus.binding import MovedError, bind, check_kept_files, misfits, name_fault, writer_of
+from bridge.bus.binding import (
+    LATEST_FILES,
+    MAX_FAULTS,
+    RECORD_FILES,
+    MovedError,
+    bind,
+    check_kept_files,
+    misfits,
+    name_fault,
+    writer_of,
+)
 from bridge.bus.refs import JobRef
 from bridge.bus.standing import (
     RUNNER_EVENTS,
@@ -29,15 +39,6 @@ from bridge.signers import Keyring
 from bridge.states import HELD_STATES, TERMINAL_EVENTS, TERMINAL_STATES, Event, State, next_state
 
 MAX_COMMITS = 20_000
-MAX_FAULTS = 20
-RECORD_FILES: dict[Event, str] = {
-    Event.REQUEST: "request.json",
-    Event.CLAIM: "claim.json",
-    Event.LOG: "log.json",
-    Event.REQUEUE: "requeue.json",
-    **dict.fromkeys(TERMINAL_EVENTS, "result.json"),
-}
-_LATEST_FILES = frozenset(RECORD_FILES.values()) - {"request.json"}  # each holds the latest record
 _SUBJECT = "kakeya: "
 
 
@@ -213,7 +214,7 @@ class _Reading:
         state = next_state(chain.state, event)
         if commit.fault is not None:
             raise IntegrityError(commit.fault)
-        check_kept_files(chain, commit, _LATEST_FILES)
+        check_kept_files(chain, commit, LATEST_FILES)
         try:
             record = self._record(event, commit)
         except VersionSkewError as error:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bridge import records
-from bridge.bus.chain import RECORD_FILES, Chain
+from bridge.bus.binding import RECORD_FILES
+from bridge.bus.chain import Chain
 from bridge.bus.standing import SIGNED_STEPS
 from bridge.objects import Base, Identity, Prepared, build_commit
 from bridge.records import Claim, LogChunk, Request, Requeue, Result

@@ -9,6 +9,7 @@ from bridge.bus.enrolled import read_list
 from bridge.bus.refs import is_name
 from bridge.client.branches import change_file
 from bridge.client.checkout import Checkout
+from bridge.client.embedded import RUNNER
 from bridge.errors import UsageError
 from bridge.signers import REVOKED_PATH, SIGNERS_PATH, Keyring, read_keyring
 
@@ -67,6 +68,12 @@ def enrol(checkout: Checkout, line: str, onto: str = "HEAD") -> Change:
     ((key, name),) = added.names.items()
     if not is_name(name):
         raise UsageError(f"{name!r} cannot be a runner's name", where="the key to enrol")
+    if name == RUNNER:
+        raise UsageError(
+            f"every checkout has a runner called {name!r} of its own",
+            where="the key to enrol",
+            remedy="give the runner a name: kakeya_remote runner enroll --name NAME",
+        )
     base = checkout.resolve(onto)
     signers, known = _read(checkout, base)
     if key in known.revoked:

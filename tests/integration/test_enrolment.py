@@ -122,4 +122,6 @@ def test_a_name_that_is_enrolled_with_another_key_does_not_start(own: Lab) -> No
     told = say(own, "runner", "once", "--config", strict, code=4)
     assert "'lab-3' is not enrolled, and require_enrolled is set" in told
     assert "no key that counts" in say(own, "runner", "revoke", "lab-9", code=2)
+    line = other.replace("lab-2 ", "embedded ", 1)
+    assert "every checkout has" in say(own, "runner", "enroll", "--line", line, code=2)
     assert "is wanted" in say(own, "runner", "enroll", "--line", "lab-1 rsa x", code=2)

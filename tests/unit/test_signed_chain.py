@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bridge import records
+from bridge.bus.binding import MAX_FAULTS
 from bridge.bus.chain import Chain
 from bridge.bus.commits import compose_request, compose_step, requester_identity
 from bridge.bus.entry import kept_files, make_entry, restore_chain
@@ -277,3 +278,19 @@ def test_the_ledger_keeps_what_the_end_was_signed_with(
     assert "not over these files" in str(other)
     payload = entry.seal.payload.replace("attempt", "Attempt", 1)
     assert restore(ring, seal=replace(entry.seal, payload=payload)).word is Word.VOID
+
+
+def test_a_flood_of_moved_commits_is_passed_over(job: MemoryChain, mac: Hand) -> None:
+    """Each is named while few are; the job goes on after any number of them."""
+    ring = enrol(mac)
+    claimed = advance(job, ring, mac.identity, Event.CLAIM)
+    early = step(claimed, Event.DONE, mac.identity)
+    logged = advance(job, ring, mac.identity, Event.LOG)
+    early = replace(early, files={**logged.files, **early.files})
+    for _ in range(MAX_FAULTS + 5):
+        job.append(_restand(early, job.read(ring).tip))
+    chain = job.read(ring)
+    assert (chain.state, len(chain.faults)) == (State.RUNNING, MAX_FAULTS)
+    assert chain.fault_kind is Fault.FORGED
+    assert "moved" in chain.faults[0]
+    assert advance(job, ring, mac.identity, Event.DONE).state is State.DONE
