@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from bridge import canonical
+from bridge.errors import KakeyaError
 from bridge.records import Progress, clean_text
 from bridge.runner.collect import read_tail
 from executors.contract import Executor, Handle
@@ -13,6 +14,8 @@ from executors.contract import Executor, Handle
 MAX_CHUNK_BYTES = 256 * 1024
 MAX_LOG_BYTES = 8 * 2**20
 MASK = b"***"
+_MAX_ROW_BYTES = 4096
+_MAX_ETA_S = 1e9
 _MIN_SECRET_BYTES = 4  # shorter values would mask half of every log
 
 
@@ -65,15 +68,28 @@ class Output:
 
 
 def read_progress(out: Path) -> Progress | None:
-    """A job's latest report of progress in its output folder, None if there is none."""
-    tail = read_tail(out / "progress.jsonl", 4096)
+    """A job's latest report of progress in its output folder, None if there is none.
+
+    A report that no record may hold (a job writes what it likes: NaN, a negative step, brackets
+    without end) counts as none.
+    """
+    tail = read_tail(out / "progress.jsonl", _MAX_ROW_BYTES)
     try:
-        row = json.loads(tail.strip().splitlines()[-1])
+        row = canonical.decode(tail.strip().rpartition(b"\n")[2], max_bytes=_MAX_ROW_BYTES)
+        total, eta_s = row.get("total"), row.get("eta_s")
         return Progress(
-            step=int(row["step"]),
-            total=None if row.get("total") is None else int(row["total"]),
-            eta_s=None if row.get("eta_s") is None else round(float(row["eta_s"]), 1),
+            step=_count(row["step"]),
+            total=None if total is None else _count(total),
+            eta_s=None if eta_s is None else round(min(max(float(eta_s), 0.0), _MAX_ETA_S), 1),
             note=clean_text(str(row.get("note", "")), 200),
         )
-    except (ValueError, KeyError, TypeError, IndexError, OverflowError):
+    except (KakeyaError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None  # none yet, half written, or not what a progress row is
+
+
+def _count(value: object) -> int:
+    """A number of steps, as a record may hold it."""
+    count = int(value)  # type: ignore[call-overload]
+    if not 0 <= count <= canonical.MAX_SAFE_INTEGER:
+        raise ValueError("out of bounds")
+    return int(count)

@@ -251,6 +251,6 @@ def read_json(path: Path) -> dict[str, object]:
     """A JSON object that a trusted process of this machine wrote; empty where it is not there."""
     try:
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -44,6 +44,8 @@ def read_json(path: Path) -> dict[str, Any] | None:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
+    except RecursionError as error:  # brackets without end
+        raise ValueError(f"{path} is nested too deeply") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path} holds no JSON object")
     return cast("dict[str, Any]", value)

@@ -144,6 +144,8 @@ def measure(folder: Path, jobs: int, portion: int, *, keep: int) -> list[Sample]
                 what=f"{done} jobs",
             )
             seen.append(_look(psutil.Process(process.pid), done))
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{lab.words('memory')[-4000:]}") from error
     finally:
         process.terminate()
         process.wait(timeout=60)

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.runner.output import MASK, MAX_CHUNK_BYTES, MAX_LOG_BYTES, Output
+from bridge import records
+from bridge.records import LogChunk, Progress
+from bridge.runner.output import (
+    MASK,
+    MAX_CHUNK_BYTES,
+    MAX_LOG_BYTES,
+    Output,
+    read_progress,
+)
 from executors.contract import Handle
 from executors.local import LocalExecutor
 from executors.supervise.launch import Ending
@@ -84,3 +93,39 @@ def test_the_kinds_of_ends_that_are_tried_again() -> None:
     known = {"exit", "signal", "timeout", "memory", "output", "disk", "cancelled"}
     assert not RETRIED & known
     assert Ending(None, None, "vanished").reason in RETRIED
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "[" * 3000,
+        '{"step": ' + "[" * 3000,
+        '{"step": -1}',
+        '{"step": 1e30}',
+        '{"step": 123456789012345678901234567890}',
+        '{"step": ' + "9" * 5000 + "}",
+        '{"step": 1, "eta_s": NaN}',
+        '{"step": 1, "eta_s": -1e300}',
+        '{"step": 1, "eta_s": 1e300}',
+        '{"step": 1, "total": -1}',
+        '{"step": 1, "note": "\\u001b[2J\\ud800"}',
+        '{"step": true, "total": [], "note": {}}',
+        "null",
+        "5",
+        "",
+    ],
+)
+def test_no_report_of_a_job_is_more_than_a_record_may_hold(row: str, tmp_path: Path) -> None:
+    """One of these ended the whole runner once: it composed a record that could not be written."""
+    (tmp_path / "progress.jsonl").write_text(f'{{"step": 0}}\n{row}\n')
+    progress = read_progress(tmp_path)
+    if progress is not None:
+        chunk = LogChunk("sha256:" + "0" * 64, "1" * 40, 1, 1, 0, "0" * 16, progress)
+        assert records.parse("log", records.to_bytes(chunk)) == chunk
+
+
+def test_a_report_of_progress_is_read(tmp_path: Path) -> None:
+    (tmp_path / "progress.jsonl").write_text(
+        '{"step": 1}\n{"step": 2, "total": 3, "eta_s": 1.26}\n'
+    )
+    assert read_progress(tmp_path) == Progress(2, 3, 1.3, "")
