@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import systemd
+from tests.servers import namespaces, systemd
 from tests.servers.child import find_git_program, find_program
 
 _BROWSER = Path(__file__).parent / "browser"
@@ -48,6 +48,10 @@ PARTS: dict[str, tuple[Callable[[], bool], str]] = {
     "sbatch": (_program("sbatch"), "apt-get install slurm-wlm"),
     "munged": (_program("munged"), "apt-get install munge"),
     "paramiko": (_package("paramiko"), "pip install 'kakeya-remote[ssh]'"),
+    "network namespaces": (
+        namespaces.are_allowed,
+        "apt-get install iproute2, and run the tests as root",
+    ),
     "root": (lambda: os.geteuid() == 0, "run the tests as root"),
     "cc": (_program("cc"), "apt-get install gcc"),
     "systemd-analyze": (_program("systemd-analyze"), "apt-get install systemd"),

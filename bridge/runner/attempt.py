@@ -6,6 +6,7 @@ beats the heart, never waits for them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -350,7 +351,8 @@ class Attempt:
             "launched": self._timings.launched,
             "ended": self._timings.ended,
         }
-        write_synced(self.folder / "timings.json", json.dumps(marks).encode())
+        with contextlib.suppress(OSError):  # a full disk may not end the runner for a mark
+            write_synced(self.folder / "timings.json", json.dumps(marks).encode())
 
     def _take_handle(self, future: Future[Handle]) -> None:
         self._preparing = None

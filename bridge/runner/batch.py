@@ -72,6 +72,9 @@ class Batch:
             update: the swap.
             then: told whether it won or lost, once.
             letter: name under which the commit is kept on disk until that is known.
+
+        Raises:
+            BusError: the letter cannot be kept; nothing was queued.
         """
         if update.ref in self:
             return

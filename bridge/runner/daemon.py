@@ -274,8 +274,6 @@ class Runner:
     def _take(self, chain: Chain, take: Take) -> None:
         claim = self._steps.claim(chain, take, self._heart.session, self.trust.commit)
         commit = self._steps.compose(chain, Event.CLAIM, claim)
-        self._claiming[chain.job.id] = commit.oid
-        self._queue.claims_made += 1
 
         def settle(outcome: Outcome) -> None:
             del self._claiming[chain.job.id]
@@ -285,7 +283,13 @@ class Runner:
                 self._say(f"{chain.job.id}: claimed {take.preset.name}, attempt {chain.attempt}")
 
         letter = f"{chain.job.id}-{claim.attempt}.claim"
-        self._batch.add(Update(chain.ref, chain.tip, commit), settle, letter=letter)
+        try:
+            self._batch.add(Update(chain.ref, chain.tip, commit), settle, letter=letter)
+        except BusError as error:  # this machine's disk is full: somebody else may take it
+            self._queue.decline_busy(chain, error.message)
+            return
+        self._claiming[chain.job.id] = commit.oid
+        self._queue.claims_made += 1
 
     def _refuse(
         self, chain: Chain, event: Event, message: str, problems: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from bridge.bus.endings import compose_requeue
 from bridge.bus.interface import Bus
 from bridge.bus.remote import Outcome, Update
 from bridge.bus.view import Snapshot
-from bridge.errors import IntegrityError
+from bridge.errors import BusError, IntegrityError
 from bridge.objects import Prepared
 from bridge.records import Resources
 from bridge.runner.attempt import Attempt, Surroundings
@@ -37,11 +37,13 @@ class Held:
         attempt: the job itself.
         pushing: a step of it waits for its outcome.
         log_due_s: when its log may be pushed next.
+        rest_until_s: no step is tried before, since this machine's disk did not take the last one.
     """
 
     attempt: Attempt
     pushing: bool = False
     log_due_s: float = float("-inf")
+    rest_until_s: float = float("-inf")
 
 
 class HeldJobs:
@@ -127,21 +129,29 @@ class HeldJobs:
         for held in self._held.values():
             if held.pushing or (held.attempt.ended is None and now_s < held.log_due_s):
                 continue
+            if now_s < held.rest_until_s:
+                continue
             held.log_due_s = now_s + self._config.profile.log_s
             before = held.attempt.chain
             chain, commit = self._compose(held.attempt)
             if commit is None:
                 continue
-            held.pushing = True
             job_id, attempt = held.attempt.request.id, held.attempt
             name = f"{job_id}-{attempt.claim.attempt}.result" if chain.ended else None
-            batch.add(
-                Update(before.ref, before.tip, commit),
-                lambda outcome, held=held, chain=chain: self._settle(  # type: ignore[misc]
-                    held, chain, outcome
-                ),
-                letter=name,
-            )
+            try:
+                batch.add(
+                    Update(before.ref, before.tip, commit),
+                    lambda outcome, held=held, chain=chain: self._settle(  # type: ignore[misc]
+                        held, chain, outcome
+                    ),
+                    letter=name,
+                )
+            except BusError as error:  # it comes again, and the heart goes on meanwhile
+                held.rest_until_s = now_s + self._config.profile.heartbeat_s
+                attempt.settle_log(won=False)
+                self._say(f"{job_id}: {error}")
+                continue
+            held.pushing = True
 
     def _compose(self, attempt: Attempt) -> tuple[Chain, Prepared | None]:
         """All the steps that an attempt is ready for, as one commit with the others behind it."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.errors import IntegrityError
+from bridge.errors import BusError, IntegrityError
 from bridge.objects import Prepared, objects_from_bytes
 
 
@@ -34,9 +34,20 @@ class Outbox:
         folder.mkdir(parents=True, exist_ok=True)
 
     def put(self, name: str, ref: str, old: str | None, commit: Prepared) -> None:
-        """Keep a commit under `name`, synced to disk, before it is pushed."""
+        """Keep a commit under `name`, synced to disk, before it is pushed.
+
+        Raises:
+            BusError: the disk does not take it; what is not kept may not be pushed.
+        """
         facts = json.dumps({"ref": ref, "old": old, "files": dict(commit.files)}).encode()
-        write_synced(self._folder / name, facts + b"\n" + commit.to_bytes())
+        try:
+            write_synced(self._folder / name, facts + b"\n" + commit.to_bytes())
+        except OSError as error:
+            raise BusError(
+                f"{name} cannot be kept on this machine's disk, and waits: {error.strerror}",
+                where=str(self._folder),
+                remedy="free some space there; nothing is lost, and the runner goes on by itself",
+            ) from error
 
     def drop(self, name: str) -> None:
         """Forget a letter whose outcome is known."""

@@ -109,6 +109,9 @@ def _wide(raw: RawGit) -> str:
     return raw.tree({f"f{number:05}": ("100644", oid) for number in range(5_001)})
 
 
+LFS_POINTER = (
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12\n"
+)
 TREES: dict[str, tuple[Callable[[RawGit], str], str]] = {
     "empty": (lambda raw: raw.tree({}), "holds no request.json"),
     "symlink": (
@@ -145,6 +148,14 @@ TREES: dict[str, tuple[Callable[[RawGit], str], str]] = {
     "bidi": (lambda raw: raw.tree({"a\u202eb": _file(raw)}), "cannot be the name"),
     "deep": (_deep, "nested deeper than 8"),
     "wide": (_wide, "more than 5000 files"),
+    "names that differ in case alone": (
+        lambda raw: raw.tree({"REQUEST.json": _file(raw), "request.json": _file(raw, b"[]")}),
+        "$.schema",
+    ),
+    "LFS pointer": (
+        lambda raw: raw.tree({"request.json": _file(raw, LFS_POINTER)}),
+        "not JSON",
+    ),
     "no JSON": (lambda raw: raw.tree({"request.json": _file(raw, b"{")}), "not JSON"),
     "no object": (lambda raw: raw.tree({"request.json": _file(raw, b"[]")}), "$.schema"),
     "large": (

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bridge.git.settings import git_version
 from tests import parts
-from tests.drills import cancelling, deaths, disks, lines, races, strangers
+from tests.drills import cancelling, cut, deaths, disks, lines, races, strangers
 from tests.drills.field import open_field
 from tests.drills.table import ALL, Drill, Row, SkipDrillError, draw, write_page
 from tests.lab import REPO, make_checkout
@@ -32,6 +32,7 @@ DRILLS: tuple[Drill, ...] = (
     *strangers.DRILLS,
     *races.DRILLS,
     *cancelling.DRILLS,
+    *cut.DRILLS,
 )
 PAGE = REPO / "docs" / "reliability.md"
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from bridge import proc
 from tests.damage import DAMAGE
-from tests.drills.field import Field
+from tests.drills.field import BOUND_S, Field
 from tests.drills.table import Drill, SkipDrillError
+from tests.waiting import until
 
 CORRUPTION = (
     "the clone is gone",
@@ -76,7 +77,11 @@ def _fill_cache(field: Field) -> None:
         field.wait(ref, "running")
         field.strike()
         fill = _fill(cache)
-        field.wait_for_words(f"bus: {cache}")
+        until(
+            lambda: field.chain(ref).ended or "bus: " in field.words(),
+            bound_s=BOUND_S,
+            what="the job's end or the runner's complaint",
+        )  # a wiped clone may have made just enough room
         fill.unlink()
         field.settle()
         field.close()

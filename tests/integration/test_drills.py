@@ -8,10 +8,12 @@ import pytest
 
 from tests.drills import memory
 from tests.drills.cancelling import HEARTBEATS, cancel_a_family
+from tests.drills.cut import work_through_a_cut
 from tests.drills.field import open_field
 from tests.drills.memory import Sample
 from tests.servers.git_servers import open_transport
 
+CUT_S = 10
 JOBS = 150
 PORTION = 15
 
@@ -25,6 +27,14 @@ def test_a_cancel_reaches_grandchildren_within_two_heartbeats(
     assert seen[0] == "wish alive"
     assert seen.count("beat alive") <= HEARTBEATS
     assert "cancelled" in field.words("client")
+
+
+@pytest.mark.real("network namespaces", "sshd", "ssh", "ssh-keygen")
+def test_a_job_goes_through_a_cut_of_the_line(checkout: Path, tmp_path: Path) -> None:
+    with open_transport("file") as served, open_field(served, checkout, tmp_path / "f") as field:
+        work_through_a_cut(field, CUT_S)
+    assert sum(field.ends.values()) == 1
+    assert field.doubled == 0
 
 
 def test_a_runner_is_no_larger_after_many_jobs(tmp_path: Path) -> None:

@@ -29,13 +29,12 @@ def serve(folder: Path, base: Path) -> Iterator[Transport]:
     assert sshd is not None
     assert ssh is not None
     for name in ("host", "friend", "stranger"):
-        _make_key(folder / name)
+        make_key(folder / name)
     (folder / "authorized").write_text((folder / "friend.pub").read_text())
     (folder / "known").write_text(f"[127.0.0.1]:{port} {(folder / 'host.pub').read_text()}")
-    (folder / "sshd.conf").write_text(_server_config(folder, port))
+    (folder / "sshd.conf").write_text(server_config(folder, port))
     (folder / "ssh.conf").write_text(_client_config(folder, port, user))
-    if os.geteuid() == 0:
-        _PRIVILEGE_FOLDER.mkdir(mode=0o755, exist_ok=True)
+    make_privilege_folder()
     server = [sshd, "-D", "-e", "-f", str(folder / "sshd.conf")]
     shared = [ssh, "-F", str(folder / "ssh.conf"), "-M", "-N", "bus"]
     socket = folder / "mux"
@@ -48,13 +47,21 @@ def serve(folder: Path, base: Path) -> Iterator[Transport]:
         yield Transport("ssh", base, f"ssh://bus{base}", client, variants)
 
 
-def _make_key(path: Path) -> None:
+def make_privilege_folder() -> None:
+    """The folder without which sshd does not start as root."""
+    if os.geteuid() == 0:
+        _PRIVILEGE_FOLDER.mkdir(mode=0o755, exist_ok=True)
+
+
+def make_key(path: Path) -> None:
+    """A new Ed25519 key without a passphrase."""
     argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", path.name, "-f", str(path)]
     done = proc.run(argv, cwd=path.parent, env=proc.base_env(), timeout_s=30)
     assert done.code == 0, done.stderr
 
 
-def _server_config(folder: Path, port: int) -> str:
+def server_config(folder: Path, port: int) -> str:
+    """What sshd is told: only the keys in `folder` open it."""
     return f"""ListenAddress 127.0.0.1
 Port {port}
 HostKey {folder}/host

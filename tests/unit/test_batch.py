@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bridge.bus.commits import compose_request
 from bridge.bus.profile import PROFILES
 from bridge.bus.remote import Outcome, Update
@@ -94,3 +96,13 @@ def test_what_could_not_be_pushed_is_due_again(tmp_path: Path) -> None:
     assert len(batch) == 1
     batch.flush()
     assert won == ["won"]
+
+
+def test_what_the_disk_does_not_take_is_not_pushed(tmp_path: Path) -> None:
+    bus = Locked()
+    batch, _ = make_batch(bus, tmp_path, [])
+    (tmp_path / "outbox").rmdir()
+    with pytest.raises(BusError, match="cannot be kept on this machine's disk"):
+        batch.add(make_update("one"), lambda outcome: None, letter="1.claim")
+    batch.flush()
+    assert ("one" in batch, bus.pushes) == (False, [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -57,12 +58,15 @@ def test_only_plain_files_are_collected(tmp_path: Path) -> None:
     (inside / "folder-link").symlink_to("/etc")
     os.link(inside / "good.json", tmp_path / "second-name")
     os.mkfifo(inside / "pipe")
+    if os.geteuid() == 0:  # /dev/zero by another name: to read it would never end
+        os.mknod(inside / "device", stat.S_IFCHR | 0o666, os.makedev(1, 5))
     found = collect_artifacts(inside)
     assert [item.path for item in found.artifacts] == ["sub/größe.txt"]
     assert found.artifacts[0].sha256 == digest_bytes(b"x")
     left = " ".join(found.left)
     for name in ("good.json", ".git/config", ".gitattributes", "new", "link", "pipe"):
         assert name in left
+    assert ("device" in left) == (os.geteuid() == 0)
 
 
 def test_what_is_too_large_is_left_and_named(
