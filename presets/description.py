@@ -69,6 +69,7 @@ def describe_preset(preset: Preset, assets: Mapping[str, Asset], source: str) ->
         "env": list(preset.env),
         "secrets": list(preset.secrets),
         "retry_exit_codes": list(preset.retry_exit_codes),
+        "checkpoint": document.get("checkpoint"),
         "plan": document.get("plan"),
         "metrics": document.get("metrics", []),
         "gates": _describe_gates(preset),

@@ -42,6 +42,7 @@ FULL: dict[str, Any] = {
     "env": ["HF_HOME"],
     "secrets": ["HF_TOKEN"],
     "retry": {"exit_codes": [75]},
+    "checkpoint": {"max_mb": 64, "every_s": 300},
     "plan": {"seeds": [0, 1], "n": "{samples}", "arms": ["a"], "dims": {"ctx": [1, 2]}},
     "metrics": [{"name": "recall", "reducer": "proportion", "by": ["arm", "ctx"]}],
     "gates": [{"id": "good", "rule": {"cmp": [{"m": "recall", "arm": "a"}, ">=", "0.9"]}}],

@@ -175,11 +175,18 @@ def _limit_rows(preset: dict[str, Any]) -> Rows:
         "variables": ", ".join(preset["env"]),
         "secrets": ", ".join(preset["secrets"]),
         "retried on exit": ", ".join(map(str, preset["retry_exit_codes"])),
+        "checkpoint": _checkpoint(preset["checkpoint"]),
         "argv": json.dumps(preset["argv"]),
         "config": json.dumps(preset["config"]) if preset["config"] else "",
         "digest": preset["digest"],
     }
     return [(title, text) for title, text in rows.items() if text]
+
+
+def _checkpoint(rule: dict[str, Any] | None) -> str:
+    if rule is None:
+        return ""
+    return f"up to {rule['max_mb']} MiB to the bus, every {_duration(rule['every_s'])}"
 
 
 def _duration(seconds: int) -> str:

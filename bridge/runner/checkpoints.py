@@ -87,7 +87,9 @@ class Keeper:
         self._out = job_folder(config.state_dir, request.id, attempt) / OUT
         self._keeping: Future[None] | None = None
         self._one = threading.Lock()
-        self._due_s = time.monotonic() + (rule.every_s if rule else 0)
+        # a record has to name it before it is of use, and a host may count every push
+        self._every_s = max(rule.every_s if rule else 0, config.profile.log_s)
+        self._due_s = time.monotonic() + self._every_s
         self._kept: object = None
         self._latest: Checkpoint | None = None
         self._named: str | None = None
@@ -98,7 +100,7 @@ class Keeper:
         if self._rule is None or time.monotonic() < self._due_s:
             return
         if self._keeping is None or self._keeping.done():
-            self._due_s = time.monotonic() + self._rule.every_s
+            self._due_s = time.monotonic() + self._every_s
             self._keeping = self._pool.submit(self.keep)
 
     def take(self) -> Checkpoint | None:

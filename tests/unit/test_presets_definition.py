@@ -10,7 +10,7 @@ import yaml
 
 from bridge import canonical, schema
 from bridge.errors import ManifestError
-from presets.definition import parse_preset
+from presets.definition import CheckpointRule, parse_preset
 from presets.params import KINDS
 from tests.full_preset import FULL, parse
 from tests.hostile import PRESETS, put
@@ -26,6 +26,7 @@ def test_every_key_is_read() -> None:
     assert preset.resources.gpus == 1
     assert preset.executors == ("slurm", "local")
     assert preset.retry_exit_codes == (75,)
+    assert preset.checkpoint == CheckpointRule(max_mb=64, every_s=300)
     assert (preset.env, preset.secrets) == (("HF_HOME",), ("HF_TOKEN",))
     assert preset.document == FULL
 
