@@ -53,7 +53,7 @@ _PRESETS = ("niah-smoke", "restoration-tiny", "kvquant-tiny", "equilibrium-tiny"
 _WHO = ("ana", "ben", "chidi", "dana", "nightly", "a cloud agent")
 _ENDS = (("done", 0.9), ("failed", 0.05), ("cancelled", 0.025), ("expired", 0.02), ("lost", 0.005))
 _VERDICTS = (("pass", 0.82), ("fail", 0.1), ("inconclusive", 0.08))
-_HOSTILE = "</script><img src=x onerror=alert(1)>"
+HOSTILE = "</script><img src=x onerror=alert(1)>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def _make_entry(world: _World, number: int, jobs: int) -> tuple[str, str, list[G
         resources=Resources(2, 3000, gpus=1 if runner.startswith("h200") else 0),
         priority=5,
         nonce=f"{chance.getrandbits(64):016x}",
-        requested_by=_HOSTILE if last else chance.choice(_WHO),
+        requested_by=HOSTILE if last else chance.choice(_WHO),
         requested_at=_time(asked_ms / 1000, "%Y-%m-%dT%H:%M:%SZ"),
     )
     files: dict[str, bytes] = {"request.json": records.to_bytes(request)}

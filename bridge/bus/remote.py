@@ -26,7 +26,7 @@ from bridge.signers import Keyring
 __all__ = ["SMALL_BLOBS", "GitBus", "Outcome", "Snapshot", "Update"]
 
 _RETRIES = 4
-_COMMITTER = re.compile(rb"^committer .* ([0-9]{1,12}) [+-][0-9]{4}$", re.MULTILINE)
+COMMITTER = re.compile(rb"^committer .* ([0-9]{1,12}) [+-][0-9]{4}$", re.MULTILINE)
 _RETRY_PAUSE_S = 0.05
 _MAX_CODE_BYTES = 2**30
 
@@ -119,7 +119,7 @@ class GitBus(BusView):
     def dated_s(self, tip: RefTip) -> int:
         """The Unix time that the commit at `tip` claims, for a person to read; 0 where none."""
         _, data = self._cache.work(lambda: self._cache.tips.read(tip.oid))
-        match = _COMMITTER.search(data)
+        match = COMMITTER.search(data)
         return int(match[1]) if match else 0
 
     def sweep(self, before_s: int | None) -> tuple[str, ...]:

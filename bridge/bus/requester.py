@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bridge.bus.fetching import MAX_JOB_BYTES
 from bridge.bus.ledger import is_not_there
-from bridge.bus.remote import GitBus
+from bridge.bus.remote import COMMITTER, GitBus
 from bridge.errors import BusError, KakeyaError
 from bridge.git import RefTip
 from bridge.objects import Base
@@ -47,6 +46,16 @@ class RequesterBus(GitBus):
         except KakeyaError:
             return None
         return beat if tip.ref == self.refs.heartbeat(beat.runner) else None
+
+    def date_of(self, oid: str) -> int | None:
+        """The Unix time that a commit of a loaded chain claims, for a person to read.
+
+        Raises:
+            BusError, IntegrityError: it is not here.
+        """
+        data = self._cache.work(lambda: self._history.commit_or_tree(oid, "commit"))
+        match = COMMITTER.search(data)
+        return int(match[1]) if match else None
 
     def find(self, job_id: str) -> str | None:
         """The ref of the job with this id, also where it was folded, or None."""

@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "evidence": ("bridge.cli.evidence", "evidence_group", "Show and verify evidence."),
     "runner": ("bridge.cli.enrol", "runner_group", "Serve a bus with this machine."),
     "bus": ("bridge.cli.bus", "bus_group", "Make a bus."),
+    "watch": ("bridge.cli.watch", "watch_command", "Watch the queue, runners and jobs live."),
     "site": ("bridge.cli.site", "site_group", "Write a bus as pages that need no server."),
     "usage": ("bridge.cli.usage", "usage_command", "Show what jobs took, by whom and where."),
     "mcp": ("bridge.cli.mcp", "mcp_command", "Serve the presets to a coding agent as tools."),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from bridge.client.accounting import add_up, total
 from bridge.client.overview import Overview
+from bridge.client.progress import CampaignStatus, tell_campaign
 from bridge.client.site.pages import Pages, read_style, read_template, trend_path
 from bridge.client.site.rows import (
     Row,
@@ -23,12 +25,13 @@ from bridge.client.site.rows import (
     split_rows,
 )
 from bridge.client.site.trends import Trends, trends_from_json
-from bridge.errors import MissingPartError, UsageError
+from bridge.errors import BusError, IntegrityError, MissingPartError, UsageError
 from bridge.version import VERSION
 
 STATE = ".kakeya-site.json"
 STATIC_ROWS = 50
 """Newest jobs that the first page holds itself, for a browser without scripts."""
+MAX_CAMPAIGNS = 100
 _SAY_EVERY = 1_000
 _LINKS = {"trends.html": "Trends", "usage.html": "Usage"}
 
@@ -91,8 +94,10 @@ def build_site(
         BusError: the bus does not answer.
     """
     bus_id = client.bus.identity().id
+    campaigns = sorted(client.bus.campaigns(), reverse=True)[:MAX_CAMPAIGNS]
+    links = {**({"campaigns.html": "Campaigns"} if campaigns else {}), **_LINKS}
     try:
-        pages = Pages(client.clock.wall_s(), bus_id, _LINKS)
+        pages = Pages(client.clock.wall_s(), bus_id, links)
     except ImportError as error:
         raise MissingPartError(
             "jinja2 is not installed",
@@ -117,8 +122,21 @@ def build_site(
             say(f"{read} jobs read")
     shown = [rows[job_id] for job_id in sorted(rows, reverse=True)]
     first_view = _write_tables(writer, pages, client, shown, kept.trends)
+    if campaigns:
+        told = list(_tell_campaigns(client, campaigns, shown))
+        writer.write("campaigns.html", pages.campaigns(told, shown))
     _save(writer, bus_id, {row.usage.id: row for row in shown if row.ended}, kept.trends)
     return Built(out, len(shown), read, writer.count, first_view)
+
+
+def _tell_campaigns(
+    client: Overview, names: Sequence[str], rows: Sequence[Row]
+) -> Iterator[CampaignStatus]:
+    """The campaigns that can be read, with the states of their jobs."""
+    states = {row.usage.id: row.usage.verdict or row.usage.state for row in rows}
+    for name in names:
+        with suppress(BusError, IntegrityError):  # it is gone, or no program of ours wrote it
+            yield tell_campaign(client.bus.load_campaign(name), states)
 
 
 def _follow(trends: Trends, row: Row, record: Mapping[str, Any]) -> None:

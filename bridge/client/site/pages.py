@@ -13,6 +13,7 @@ from bridge.client.accounting import Total
 from bridge.client.census import Counted
 from bridge.client.fleet import RunnerView, tell_age
 from bridge.client.outcomes import status_of
+from bridge.client.progress import CampaignStatus
 from bridge.client.site.plots import draw_trend, newest_commits, title_of
 from bridge.client.site.rows import Row, tone_of
 from bridge.client.site.trends import Key, Trends
@@ -137,6 +138,20 @@ class Pages:
     def usage(self, tables: Mapping[str, Sequence[Total]], whole: Total) -> str:
         """What the jobs took."""
         return self.draw("usage", here="usage.html", tables=tables, whole=whole)
+
+    def campaigns(self, campaigns: Sequence[CampaignStatus], rows: Sequence[Row]) -> str:
+        """The campaigns, each node with its cells."""
+        told = [
+            {
+                "status": one,
+                "word": one.verdict or (one.state.value if one.state else "unreadable"),
+                "tone": one.verdict or ("going" if one.state else "fail"),
+            }
+            for one in campaigns
+        ]
+        named = {job for one in campaigns for node in one.nodes for job, _ in node.cells.values()}
+        found = {row.usage.id: row.path for row in rows if row.usage.id in named}
+        return self.draw("campaigns", here="campaigns.html", campaigns=told, pages=found)
 
     def trends(self, trends: Trends) -> str:
         """Every preset with its metrics."""
