@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "results": ("bridge.cli.results", "results_command", "Download a job's evidence and files."),
     "cancel": ("bridge.cli.jobs", "cancel_command", "End a job."),
     "retry": ("bridge.cli.jobs", "retry_command", "Ask again for a job that has ended."),
+    "replay": ("bridge.cli.replay", "replay_command", "Run an ended job again, and compare."),
     "campaign": (
         "bridge.cli.campaign",
         "campaign_group",

@@ -31,6 +31,7 @@ from bridge.client.founding import Founded, found, utc_text
 from bridge.client.logs import Chunk, read_logs
 from bridge.client.outcomes import JobStatus, Outcome, Submission, status_of
 from bridge.client.overview import Overview
+from bridge.client.replaying import draft_replay
 from bridge.client.results import Results
 from bridge.client.retrying import draft_retry
 from bridge.client.settings import Settings, load_settings
@@ -324,6 +325,23 @@ class Client(Overview):
         """
         request = self.draft(draft_retry(self.status(job_id)))
         return self.send(request, key=key, signing_key=signing_key, sign=sign)
+
+    def replay(
+        self, job_id: str, *, runner: str | None = None, elsewhere: bool = False
+    ) -> Submission:
+        """Ask for the very same work as an ended job, to hold the two records against each other.
+
+        Args:
+            job_id: the job that ended.
+            runner: the one runner that may take it.
+            elsewhere: any runner but the first one may.
+
+        Raises:
+            UsageError: no such job, it goes on, or it left no evidence.
+            ManifestError: the preset has changed so that the params do not fit it any more.
+        """
+        draft = draft_replay(self.status(job_id), runner=runner, elsewhere=elsewhere)
+        return self.send(self.draft(draft))
 
     # -- following -------------------------------------------------------------------------
 

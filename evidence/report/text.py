@@ -85,5 +85,7 @@ def verify_command(record: Mapping[str, Any]) -> str:
     """The command that checks the record."""
     job = record.get("id")
     folder = f"results/{job}" if job else "FOLDER"
-    fetch = f"kakeya_remote results {job} --out {folder} && " if job else ""
-    return f"{fetch}kakeya_remote evidence verify {folder}"
+    campaign = record["request"].get("campaign")
+    group, node = ("campaign ", campaign.get("node")) if campaign else ("", None)
+    fetch = f"kakeya_remote {group}results {job} --out {folder} && " if job else ""
+    return f"{fetch}kakeya_remote evidence verify {folder}{f'/nodes/{node}' if node else ''}"
