@@ -11,6 +11,7 @@ from tests.actors import open_bus
 from tests.integration.test_enrolment import say
 from tests.lab import Lab, git_in, make_bare
 from tests.rawgit import RawGit
+from tests.relay import make_relay_checkout
 from tests.waiting import until
 
 PREFIX = "refs/heads/agents/alice"
@@ -36,17 +37,15 @@ def guarded(tmp_path: Path) -> RawGit:
 
 
 @pytest.mark.timeout(900)  # two dozen processes, one after another
-def test_the_whole_protocol_fits_below_one_prefix(
-    guarded: RawGit, checkout: Path, tmp_path: Path
-) -> None:
-    lab = _open(guarded, checkout, tmp_path)
+def test_the_whole_protocol_fits_below_one_prefix(guarded: RawGit, tmp_path: Path) -> None:
+    lab = _open(guarded, make_relay_checkout(tmp_path / "trusted"), tmp_path)
     where = ("--bus", lab.url, "--root", ROOT)
     say(lab, "bus", "init", lab.url, "--root", ROOT)
-    with lab.runner(root=ROOT, fold={"keep": 2}):
+    with lab.runner(root=ROOT, fold={"keep": 2}, artifacts={"art_mb": 20}):
         words = ("run", "noop", *where, "--push-code", "--id", "nightly")
         done = say(lab, *words, "--wait").splitlines()[0]
         assert say(lab, *words).splitlines()[0] == done  # the key is taken, below the prefix too
-        say(lab, "run", "probe", *where, "--wait")
+        say(lab, "run", "relay", "-p", "artifact_mb=12", *where, "--wait")
         assert "noop" in say(lab, "logs", done, *where)
         long = say(lab, "run", "noop", "-p", "seconds=60", *where).splitlines()[0]
         ref = lab.bus.find(long)
@@ -65,7 +64,7 @@ def test_the_whole_protocol_fits_below_one_prefix(
     refs = guarded.run("for-each-ref", "--format=%(refname)").splitlines()
     assert all(ref.startswith(f"{ROOT}/") for ref in refs)
     moved = {ref.removeprefix(f"{ROOT}/").split("/")[0] for ref in _lines(guarded, "moved")}
-    assert {"job", "hb", "ctl", "key", "code", "ledger", "archive"} <= moved
+    assert {"job", "hb", "ctl", "key", "code", "art", "ledger", "archive"} <= moved
     assert _lines(guarded, "refused") == []
     check = json.loads(say(lab, "bus", "check", *where, "--json").splitlines()[0])
     assert check["healthy"], check
