@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from benchmarks import bus, page, signing, site, startup
+from benchmarks import bus, page, signing, site, startup, sweep
 from benchmarks.measure import Fact, Row, Table
 
 BENCHMARKS = {
@@ -18,6 +18,7 @@ BENCHMARKS = {
     "signing": signing.measure,
     "bus": bus.measure,
     "site": site.measure,
+    "sweep": sweep.measure,
 }
 
 

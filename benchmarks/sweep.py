@@ -1,0 +1,101 @@
+"""A sweep of 24 sleeps over four runners against its ideal packing, and what a reused job costs."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks.measure import Fact, Table
+from bridge.bus.chain import Chain
+from bridge.bus.course import Course
+from bridge.client.planning import sweep_document
+from bridge.clock import Clock
+from bridge.states import Event, State
+from tests.integration.client_rig import Listener, open_client
+from tests.lab import Lab, make_bare, make_checkout, open_lab
+from tests.waiting import until
+
+RUNNERS = 4
+SECONDS = (4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16)
+SEEDS = 2
+GOAL = 1.3
+REUSE_GOAL_S = 1.0
+REPEATS = 5
+_BOUND_S = 1_200.0
+_NOTE = (
+    "Four real runners with one slot each on a bus in a folder; the cells are sleeps of 4 to 16 s, "
+    "each a job with its own process, export, judge and signed record. Wall time from the push of "
+    "the plan to the push of the sweep's own record; the client is gone after the first. `ideal` "
+    "is the sum of the sleeps over four."
+)
+
+
+def measure() -> Iterator[Table]:
+    """One table."""
+    with tempfile.TemporaryDirectory(prefix="kakeya-sweep-") as scratch:
+        folder = Path(scratch)
+        checkout = make_checkout(folder / "trusted")
+        make_bare(folder / "bus.git")
+        lab = open_lab(checkout, str(folder / "bus.git"), folder / "lab")
+        slots = {"cpus": 1, "memory_mb": 4096}
+        with ExitStack() as stack:
+            stack.callback(lab.bus.close)
+            for number in range(RUNNERS):
+                stack.enter_context(lab.runner(f"lab-{number}", slots=slots))
+            facts = [*_sweep(lab), *_reuse(lab)]
+    yield Table("A sweep over four runners, and reuse", _NOTE, tuple(facts))
+
+
+def _sweep(lab: Lab) -> Iterator[Fact]:
+    ideal_s = sum(SECONDS) * SEEDS / RUNNERS
+    begun_s = time.perf_counter()
+    document = sweep_document("noop-sweep", {}, {"seconds": SECONDS}, SEEDS)
+    cache = lab.folder / "client"
+    with open_client(lab.url, lab.checkout, cache, Clock(), Listener()) as client:
+        plan = client.campaigns.plan(document)
+        client.campaigns.start(plan)
+
+    def ended() -> Course | None:
+        course = lab.bus.load_campaign(plan.id)
+        return course if course.ended else None
+
+    course = until(ended, bound_s=_BOUND_S, what="the end of the sweep")
+    wall_s = time.perf_counter() - begun_s
+    assert course is not None
+    chains = [lab.bus.load(str(lab.bus.find(job))) for job in course.launched.values()]
+    claims = sum(link.event is Event.CLAIM for chain in chains for link in chain.links)
+    done = sum(chain.state is State.DONE for chain in chains)
+    page = lab.bus.read(course.files["report.html"]).decode()
+    yield Fact("cells done", 1, done, "of 24", 24, more_is_better=True)
+    yield Fact("claims of the 24 cells", 1, claims, "claims", 24, remark="every cell once")
+    yield Fact("wall time", 1, wall_s, "s", remark=f"ideal {ideal_s:g} s")
+    yield Fact("wall time over ideal", 1, wall_s / ideal_s, "x", GOAL)
+    dots = sum(f"seed {seed}" in page for seed in range(SEEDS))
+    yield Fact("seeds with dots in the report", 1, dots, "of 2", SEEDS, more_is_better=True)
+
+
+def _reuse(lab: Lab) -> Iterator[Fact]:
+    """The same work again: how long from the claim on the bus to the result on the bus."""
+    ran_s, first = _time_job(lab)
+    again = [_time_job(lab) for _ in range(REPEATS)]
+    assert first.result is not None
+    for _, chain in again:
+        assert chain.result is not None
+        assert chain.result.reused_from, chain.result
+        assert chain.result.verdict == first.result.verdict
+    yield Fact("a job of 1 s, claim to result", 1, ran_s, "s", remark="it ran, for comparison")
+    spent = sorted(seconds for seconds, _ in again)
+    remark = f"median; slowest {spent[-1]:.2f} s"
+    middle = spent[len(spent) // 2]
+    yield Fact("the same work, claim to result", REPEATS, middle, "s", REUSE_GOAL_S, remark=remark)
+
+
+def _time_job(lab: Lab) -> tuple[float, Chain]:
+    ref = lab.submit("noop", {"seconds": 1}, reuse=True)
+    lab.wait(ref, "claimed", "running", "done", bound_s=_BOUND_S)
+    begun_s = time.perf_counter()
+    chain = lab.wait(ref, bound_s=_BOUND_S)
+    return time.perf_counter() - begun_s, chain
