@@ -171,6 +171,19 @@ def test_drain_finishes_what_is_held_and_claims_no_more(lab: Lab) -> None:
     assert lab.bus.load(later).state == "queued"
 
 
+def test_a_runner_that_is_told_to_stop_now_leaves_its_job_to_the_next_session(lab: Lab) -> None:
+    with lab.runner() as first:
+        ref = lab.submit("noop", {"seconds": 15})
+        lab.wait(ref, "running")
+        first.send_signal(signal.SIGQUIT)
+        assert first.wait(timeout=60) == 0
+    assert lab.bus.load(ref).state == "running"
+    with lab.runner():
+        chain = lab.wait(ref)
+    assert chain.state == "done"
+    assert [link.event.value for link in chain.links].count("claim") == 1
+
+
 def test_a_foreign_commit_is_written_over_and_named(lab: Lab) -> None:
     raw = RawGit(Path(lab.url))
     with lab.runner():

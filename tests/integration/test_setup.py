@@ -16,6 +16,9 @@ from tests.lab import git_in
 from tests.servers import systemd
 
 KEPT = ("runner.yaml", "key")
+SLOW = pytest.mark.timeout(
+    1200
+)  # two whole set-ups, each with a job, on a machine that may be busy
 Call = Callable[[list[str], dict[str, str]], proc.Completed]
 
 
@@ -39,6 +42,7 @@ def states(told: dict[str, Any]) -> dict[str, str]:
     return {step["step"]: step["state"] for step in told["steps"]}
 
 
+@SLOW
 def test_an_empty_home_serves_after_one_command_and_stays_so(
     tmp_path: Path, checkout: Path
 ) -> None:
@@ -46,7 +50,7 @@ def test_an_empty_home_serves_after_one_command_and_stays_so(
 
     def call(argv: list[str], env: dict[str, str]) -> proc.Completed:
         whole = {**proc.base_env(), "HOME": str(home), **env}
-        return proc.run(argv, cwd=trusted, env=whole, timeout_s=300)
+        return proc.run(argv, cwd=trusted, env=whole, timeout_s=600)
 
     named = ("--name", "box-1", "--label", "any")
     words = ("--bus", str(tmp_path / "bus.git"), *named, "--no-service")
@@ -84,6 +88,7 @@ def test_an_empty_home_serves_after_one_command_and_stays_so(
     assert {path: path.read_bytes() for path in files} == files
 
 
+@SLOW
 @pytest.mark.real("systemd")
 def test_with_a_service_manager_the_job_is_taken_by_the_service(
     tmp_path: Path, checkout: Path
@@ -92,7 +97,7 @@ def test_with_a_service_manager_the_job_is_taken_by_the_service(
     with systemd.running(home) as machine:
 
         def call(argv: list[str], env: dict[str, str]) -> proc.Completed:
-            return machine.call("env", f"--chdir={trusted}", *argv, env=env)
+            return machine.call("env", f"--chdir={trusted}", *argv, env=env, timeout_s=600)
 
         words = ("--bus", str(tmp_path / "bus.git"), "--name", "box-1", "--label", "any")
         for _ in range(2):
