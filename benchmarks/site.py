@@ -1,7 +1,11 @@
-"""What the pages of a bus with 10,000 finished jobs cost: time to build, bytes to load."""
+"""What the pages of a bus with 10,000 finished jobs cost: time to build, bytes to load.
+
+`python -m benchmarks.site SITE` leaves such a site in the folder SITE, to be looked at.
+"""
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -31,21 +35,25 @@ def measure() -> Iterator[Table]:
     """One table."""
     with tempfile.TemporaryDirectory(prefix="kakeya-site-") as scratch:
         folder = Path(scratch)
-        make_bare(folder / "bus.git")
-        bus = open_bus(str(folder / "bus.git"), folder / "maker")
-        fill_ledger(bus, folder / "bus.git", JOBS)
-        bus.close()
-        first, first_s = _build(folder)
-        _, again_s = _build(folder)
+        _fill(folder)
+        first, first_s = _build(folder, folder / "site")
+        _, again_s = _build(folder, folder / "site")
         yield Table("The pages of 10,000 jobs", _NOTE, tuple(_facts(first, first_s, again_s)))
 
 
-def _build(folder: Path) -> tuple[Built, float]:
+def _fill(folder: Path) -> None:
+    make_bare(folder / "bus.git")
+    bus = open_bus(str(folder / "bus.git"), folder / "maker")
+    fill_ledger(bus, folder / "bus.git", JOBS)
+    bus.close()
+
+
+def _build(folder: Path, out: Path) -> tuple[Built, float]:
     profile = replace(PROFILES["local"], network_timeout_s=120.0)
     settings = Settings(str(folder / "bus.git"), Refs(), profile, (), folder / "client", {})
     with Client(settings, checkout=None) as client:
         begun_s = time.perf_counter()
-        built = build_site(client, folder / "site")
+        built = build_site(client, out)
         return built, time.perf_counter() - begun_s
 
 
@@ -64,3 +72,9 @@ def _facts(built: Built, first_s: float, again_s: float) -> Iterator[Fact]:
     yield Fact("page of a trend, largest", len(trends), max(trends) / 1e3, "KB")
     whole = sum(path.stat().st_size for path in pages)
     yield Fact("the whole site", len(pages), whole / 1e6, "MB", remark="n: files")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory(prefix="kakeya-site-") as where:
+        _fill(Path(where))
+        _build(Path(where), Path(sys.argv[1]))
