@@ -22,6 +22,8 @@ from tests.servers.child import find_program, server_env
 _USES = re.compile(r"uses: (actions/[a-z-]+)@([0-9a-f]{40})\b")
 _RUNS_ON = re.compile(r"runs-on: \[?([a-z0-9.-]+)")
 
+_BOUND_S = 840
+
 _CHECKOUT = """\
 name: stand-in for actions/checkout
 inputs:
@@ -170,7 +172,7 @@ class Act:
         for name, value in {**self._settings(), **env}.items():
             argv += ["--env", f"{name}={value}"]
         argv += ["--secret", f"GITHUB_TOKEN={token}"] if token else []
-        done = proc.run(argv, cwd=self._place, env=self._environment(), timeout_s=240)
+        done = proc.run(argv, cwd=self._place, env=self._environment(), timeout_s=_BOUND_S)
         return Ran(done.code == 0, (done.stdout + done.stderr).decode("utf-8", "replace"))
 
     def _settings(self) -> dict[str, str]:

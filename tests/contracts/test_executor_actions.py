@@ -101,6 +101,7 @@ def run_step(act: Act, command: str) -> Ran:
 
 @pytest.mark.real("act", "git")
 @pytest.mark.xdist_group("act")
+@pytest.mark.timeout(900)
 def test_the_rows_that_apply_pass_in_a_real_step(act: Act) -> None:
     # without words of pytest's own: its dots would stand before a command on the same line
     python = f"{sys.executable} -m pytest -s -n 0 -p no:terminal -o addopts="
@@ -119,6 +120,7 @@ def test_the_rows_that_apply_pass_in_a_real_step(act: Act) -> None:
 
 @pytest.mark.real("act", "git")
 @pytest.mark.xdist_group("act")
+@pytest.mark.timeout(900)
 def test_a_job_cannot_command_the_workflow(act: Act, tmp_path: Path) -> None:
     drive = tmp_path / "drive.py"
     drive.write_text(DRIVE)

@@ -30,7 +30,11 @@ from tests.rawgit import RawGit
 from tests.servers.transport import Transport
 from tests.workflows import Act, Ran
 
-pytestmark = [pytest.mark.real("act", "git", "git-lfs"), pytest.mark.xdist_group("act")]
+pytestmark = [
+    pytest.mark.real("act", "git", "git-lfs"),
+    pytest.mark.xdist_group("act"),
+    pytest.mark.timeout(900),  # each run installs the program, as on GitHub
+]
 
 QUEUE = "  queue: max # a third request waits, and does not cancel the second\n"
 NAME = "act-hub/bridge"

@@ -26,6 +26,7 @@ def load(name: str) -> dict[str, Any]:
 
 @pytest.mark.real("act", "git")
 @pytest.mark.xdist_group("act")
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("ending", [0, 3])
 def test_ci_runs_what_the_commit_says_and_ends_as_it_does(tmp_path: Path, ending: int) -> None:
     origin, shims = tmp_path / "origin", tmp_path / "shims"
