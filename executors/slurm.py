@@ -13,6 +13,7 @@ import math
 import os
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -38,6 +39,9 @@ WAITING = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQU
 GOING = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT"})
 TAKEN = frozenset({"PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REVOKED"})
 """States that are the cluster's doing, not the job's: the request goes back to the queue."""
+
+ENDED_FOR_GOOD = TAKEN | {"COMPLETED", "FAILED", "TIMEOUT", "DEADLINE", "OUT_OF_MEMORY"}
+"""States of the accounts that nothing can follow, so that they are asked for once."""
 
 # What Slurm tells a job about the devices and nodes that it was given.
 INHERIT = (
@@ -80,7 +84,9 @@ class SlurmExecutor:
         self._conf = conf
         self._where = {"partition": partition, "account": account, "qos": qos}
         self._python = python
+        self._lock = threading.Lock()
         self._states: dict[str, State] = {}
+        self._forgotten: dict[str, State] = {}
         self._asked_s = -math.inf
         self._ended_s: dict[str, float] = {}
 
@@ -142,13 +148,21 @@ class SlurmExecutor:
 
     def _state(self, number: str) -> State:
         """One `squeue` answers for every job, for a second; a job it forgot is in the accounts."""
-        now_s = time.monotonic()
-        if number not in self._states or now_s - self._asked_s > FRESH_S:
-            answer = self._call("squeue", "--me", "--states=all", "--noheader", "--format=%i|%T|%r")
-            rows = (line.split("|", 2) for line in answer.splitlines() if line.count("|") == 2)
-            self._states = {row[0]: State(row[1], row[2]) for row in rows}
-            self._asked_s = now_s
-        return self._states.get(number) or self._state_in_accounts(number)
+        with self._lock:
+            known = number in self._states or number in self._forgotten
+            if not known or time.monotonic() - self._asked_s > FRESH_S:
+                self._ask()
+            if number not in self._states and number not in self._forgotten:
+                self._forgotten[number] = self._state_in_accounts(number)
+            return self._states.get(number) or self._forgotten[number]
+
+    def _ask(self) -> None:
+        answer = self._call("squeue", "--me", "--states=all", "--noheader", "--format=%i|%T|%r")
+        rows = (line.split("|", 2) for line in answer.splitlines() if line.count("|") == 2)
+        self._states = {row[0]: State(row[1], row[2]) for row in rows}
+        told = self._forgotten.items()
+        self._forgotten = {number: one for number, one in told if one.word in ENDED_FOR_GOOD}
+        self._asked_s = time.monotonic()
 
     def _state_in_accounts(self, number: str) -> State:
         answer = self._call("sacct", "-n", "-X", "-P", "-j", number, "-o", "State", may_fail=True)

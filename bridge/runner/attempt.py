@@ -45,7 +45,6 @@ from bridge.runner.workspace import (
     prepare_workspace,
     read_json,
 )
-from executors import make_executor
 from executors.contract import OUT, Executor, Handle, Poll, handle_from_json
 from executors.supervise.launch import LAUNCH, launch_from_json
 from presets.definition import Preset
@@ -91,6 +90,8 @@ class Surroundings:
         trust: the trusted commit that the claim pinned.
         pool: threads for the slow steps.
         fetch_code: brings a code commit from the bus.
+        executor: the one object that this runner has of a name, so that its system is asked once
+            for all jobs.
         say: told what is being waited for.
         memory: finished evidence that may answer a request, None where there is none.
     """
@@ -99,6 +100,7 @@ class Surroundings:
     trust: Trust
     pool: Pool
     fetch_code: Callable[[str], Git]
+    executor: Callable[[str], Executor]
     say: Callable[[str], None]
     memory: Memory | None = None
 
@@ -125,8 +127,7 @@ class Attempt:
         self.folder = job_folder(around.config.state_dir, self.request.id, self.claim.attempt)
         self.cancelled = False
         self._around = around
-        options = around.config.executors[self.claim.executor]
-        self._executor: Executor = make_executor(self.claim.executor, options)
+        self._executor: Executor = around.executor(self.claim.executor)
         self._keeper = Keeper(
             self.request,
             self.claim.attempt,

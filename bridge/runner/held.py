@@ -22,6 +22,8 @@ from bridge.runner.reuse import Memory
 from bridge.runner.steps import Steps, advance
 from bridge.runner.trust import Trust
 from bridge.states import Event, State
+from executors import make_executor
+from executors.contract import Executor
 from presets.definition import Preset
 
 MakeAttempt = Callable[[Chain, Preset, Surroundings], Attempt]
@@ -71,6 +73,7 @@ class HeldJobs:
         self._make, self._memory = make, memory
         self._config, self._bus, self._steps, self._say = config, bus, steps, say
         self._held: dict[str, Held] = {}
+        self._executors: dict[str, Executor] = {}
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="attempt")
 
     def __len__(self) -> int:
@@ -99,6 +102,7 @@ class HeldJobs:
             trust,
             self._pool,
             self._bus.fetch_code,
+            self.executor,
             lambda line: self._say(f"{chain.job.id}: {line}"),
             self._memory,
         )
@@ -106,6 +110,12 @@ class HeldJobs:
         attempt = self._make(chain, preset, surroundings)
         self._held[chain.job.id] = Held(attempt)
         return attempt
+
+    def executor(self, name: str) -> Executor:
+        """The executor of a name; every job of this runner is given the same one."""
+        if name not in self._executors:
+            self._executors[name] = make_executor(name, self._config.executors[name])
+        return self._executors[name]
 
     def heed_wishes(self, snapshot: Snapshot) -> None:
         """Cancel the held jobs that somebody wishes cancelled."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +16,7 @@ from bridge.errors import ExecutorError, MissingPartError
 from bridge.records import Resources
 from executors.contract import Ending, Handle, Job, Limits
 from executors.folder import SUPERVISE
-from executors.slurm import SlurmExecutor, State, judge
+from executors.slurm import FRESH_S, SlurmExecutor, State, judge
 from tests.contracts.executor_rigs import Rig, job_root
 from tests.parts import require
 from tests.servers import slurm
@@ -100,6 +104,31 @@ def test_a_full_cluster_makes_a_job_wait_and_a_waiting_job_can_be_cancelled(rig:
     assert not (launch.job_dir / "supervisor.json").exists()
     rig.executor().cancel(first)
     assert rig.ending(first).reason == "cancelled"
+
+
+def test_one_squeue_answers_for_every_job(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, real = tmp_path / "calls", shutil.which("squeue")
+    calls.touch()
+    wrapper = tmp_path / "bin" / "squeue"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\necho >> {calls}\nexec {real} "$@"\n')
+    wrapper.chmod(0o755)
+    handles = [rig.submit(WAIT)[1] for _ in range(3)]
+    executor = rig.executor()
+    until(lambda: {executor.poll(one).state for one in handles} == {"running"})
+    monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
+    began_s = time.monotonic()
+    with ThreadPoolExecutor(4) as pool:  # as a runner's threads do
+        states = list(pool.map(lambda one: executor.poll(one).state, handles * 20))
+    took_s = time.monotonic() - began_s
+    assert states == ["running"] * 60
+    assert len(calls.read_text().splitlines()) <= took_s / FRESH_S + 1
+    for one in handles:
+        executor.cancel(one)
+    for one in handles:
+        assert rig.ending(one).reason == "cancelled"
 
 
 def test_one_executor_follows_many_jobs(rig: Rig) -> None:
