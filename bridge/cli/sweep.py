@@ -11,7 +11,14 @@ if TYPE_CHECKING:
     from bridge.client import Client
     from presets.definition import Preset
 
-_NOT_IN_A_SWEEP = ("manifest", "predictions", "baselines", "amends", "key", "queue_timeout_s")
+_NOT_IN_A_SWEEP = {
+    "manifest": "--manifest",
+    "predictions": "--predict",
+    "baselines": "--baseline",
+    "amends": "--amends",
+    "key": "--id",
+    "queue_timeout_s": "--queue-timeout",
+}
 
 
 def run_sweep(client: Client, given: dict[str, Any], shared: dict[str, Any]) -> None:
@@ -19,9 +26,9 @@ def run_sweep(client: Client, given: dict[str, Any], shared: dict[str, Any]) -> 
     from bridge.client.draft import read_params
     from bridge.client.planning import sweep_document
 
-    strange = [name for name in _NOT_IN_A_SWEEP if given[name]]
+    strange = [option for name, option in _NOT_IN_A_SWEEP.items() if given[name]]
     if strange or not given["preset"]:
-        told = f"a sweep takes no --{strange[0].replace('_', '-')}" if strange else "no preset"
+        told = f"a sweep takes no {strange[0]}" if strange else "no preset is named"
         raise UsageError(told, where="run --matrix", remedy="write a campaign: docs/campaigns.md")
     preset = client.catalog()[0].get(given["preset"])
     values, problems = read_params(preset, given["params"])

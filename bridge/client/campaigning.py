@@ -23,11 +23,11 @@ from bridge.client.founding import utc_text
 from bridge.client.planning import Frame, find_problems, freeze_plan
 from bridge.client.progress import CampaignStatus, tell_campaign
 from bridge.client.results import check_paths, write_below
+from bridge.client.signature import sign_by
 from bridge.client.waiting import OUTAGE_LIMIT_S, sign
 from bridge.clock import Backoff
 from bridge.errors import BusError, IntegrityError, ManifestError, RefusedError, UsageError
 from bridge.plans import Campaign
-from bridge.signing import sign_request
 
 if TYPE_CHECKING:
     from bridge.client.api import Client
@@ -76,7 +76,8 @@ class Campaigns:
         Args:
             plan: of `plan`.
             push: send the code commit to the bus first.
-            signing_key: an SSH key whose signature over the plan covers every cell.
+            signing_key: an SSH key whose signature over the plan covers every cell; that of the
+                settings, or git's own, by default.
 
         Raises:
             UsageError: no runner could get the code, or the key cannot sign.
@@ -88,7 +89,7 @@ class Campaigns:
         elif client.embedded is None:
             check_code(client.bus, client.checkout, plan.code)
         commit = compose_plan(
-            plan, when_s=int(client.clock.wall_s()), signature=_sign(plan, signing_key)
+            plan, when_s=int(client.clock.wall_s()), signature=self._signature(plan, signing_key)
         )
         ref = client.bus.refs.campaign(plan.id)
         (outcome,) = client.bus.swap([Update(ref, None, commit)])
@@ -286,13 +287,20 @@ class Campaigns:
                 Event.AMEND,
                 self._hand(),
                 plan=plan,
-                signature=_sign(plan, signing_key),
+                signature=self._signature(plan, signing_key),
                 reason=reason,
                 changes=changes,
             )
             return Update(course.ref, course.tip, step)
 
         return self._swap(name, compose)
+
+    def _signature(self, plan: Campaign, key: Path | None) -> bytes | None:
+        client = self._client
+        signature, note = sign_by(plan, key or client.settings.signing_key, client.checkout)
+        if note:
+            self._note(note)
+        return signature
 
     def _hand(self) -> Any:
         return sign(requester_name(self._client.checkout), self._client.clock)
@@ -347,12 +355,6 @@ def _check_contents(course: Course, contents: Mapping[str, bytes]) -> None:
                 where=course.ref,
                 remedy="do not trust it; git log of its ref says who pushed it",
             )
-
-
-def _sign(plan: Campaign, key: Path | None) -> bytes | None:
-    if key is None:
-        return None
-    return sign_request(records.to_bytes(plan), key.expanduser().absolute())
 
 
 def _replace_plan(course: Course, fresh: Campaign, reason: str) -> Campaign:

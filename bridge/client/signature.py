@@ -6,20 +6,21 @@ from pathlib import Path
 
 from bridge.client.checkout import Checkout
 from bridge.errors import KakeyaError
+from bridge.plans import Campaign
 from bridge.records import Request, to_bytes
 from bridge.signing import sign_request
 
 
 def sign_by(
-    request: Request, named: Path | None, checkout: Checkout | None
+    request: Request | Campaign, named: Path | None, checkout: Checkout | None
 ) -> tuple[bytes | None, str]:
-    """The signature of a request, or None, and what a person should know of that.
+    """The signature of a request or a plan, or None, and what a person should know of that.
 
     A key that was named must sign. That of git (`user.signingkey` where `gpg.format` is `ssh`) is
     taken where it can: a job is not held up by a key that is locked.
 
     Args:
-        request: the request, complete.
+        request: the request, complete, or the plan of a campaign.
         named: a key of a flag or a setting.
         checkout: whose git settings are meant where none is named.
 

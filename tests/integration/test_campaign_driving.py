@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bridge import canonical, records
+from bridge import canonical, proc, records
 from bridge.bus.course import Course
 from bridge.bus.driving import Driver
 from bridge.bus.moves import compose_move
@@ -18,9 +18,11 @@ from bridge.bus.remote import Outcome as Swap
 from bridge.bus.remote import Update
 from bridge.campaigns import Event as Step
 from bridge.campaigns import State
+from bridge.cli.main import main
 from bridge.client.planning import sweep_document
 from bridge.client.waiting import sign
-from bridge.errors import ExitCode, ManifestError, UsageError
+from bridge.errors import ExitCode, IntegrityError, ManifestError, UsageError
+from bridge.runner.signature import find_signer
 from bridge.states import Event
 from evidence.record import Material, assemble
 from evidence.verify import verify
@@ -28,6 +30,7 @@ from presets.binding import render_spec
 from tests.actors import open_bus
 from tests.integration.client_rig import Rig, open_rig
 from tests.lab import REPO, commit_all, make_bare
+from tests.servers.child import server_env
 
 
 @pytest.fixture
@@ -367,3 +370,106 @@ def test_folded_cells_are_read_from_the_ledger(rig: Rig) -> None:
     finish(rig, course)
     assert len(rig.client.fold(keep=0).ids) == 4
     assert desk.wait(campaign, 60).verdict == "pass"
+
+
+# -- signatures ------------------------------------------------------------------------------------
+
+
+def make_key(folder: Path, name: str) -> Path:
+    path = folder / name
+    argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(path)]
+    done = proc.run(argv, cwd=folder, env=server_env(folder), timeout_s=30)
+    assert done.code == 0, done.stderr
+    return path
+
+
+@pytest.mark.real("ssh-keygen")
+def test_a_signature_over_the_plan_covers_its_cells(rig: Rig, tmp_path: Path) -> None:
+    desk = rig.client.campaigns
+    keys = {name: make_key(tmp_path, name) for name in ("alice", "mallory")}
+    allowed = tmp_path / "allowed"
+    public = keys["alice"].with_suffix(".pub").read_text()
+    allowed.write_text(f'alice namespaces="kakeya-request" {public}')
+    found = {}
+    for name, key in keys.items():
+        plan = desk.plan(sweep_document("noop-sweep", {}, SWEEP, 2))
+        desk.start(plan, signing_key=key)
+        found[name] = desk.drive(plan.id)
+    bus = rig.client.bus
+    for job in found["alice"].launched.values():
+        chain = bus.load(rig.client.find(job))
+        assert find_signer(chain, bus.read, allowed) == "alice"
+        assert chain.request is not None
+        changed = replace(chain, request=replace(chain.request, code="1" * 40))
+        with pytest.raises(IntegrityError, match="differs from the cell"):
+            find_signer(changed, bus.read, allowed)
+        stranger = replace(chain, request=replace(chain.request, campaign=None))
+        with pytest.raises(IntegrityError, match="no cell of this plan"):
+            find_signer(stranger, bus.read, allowed)
+    forged = bus.load(rig.client.find(next(iter(found["mallory"].launched.values()))))
+    with pytest.raises(IntegrityError, match="not listed"):
+        find_signer(forged, bus.read, allowed)
+
+
+def test_cells_of_an_unsigned_plan_are_unsigned(rig: Rig, tmp_path: Path) -> None:
+    course = rig.client.campaigns.drive(start(rig))
+    chain = rig.client.bus.load(rig.client.find(next(iter(course.launched.values()))))
+    with pytest.raises(IntegrityError, match="is not signed"):
+        find_signer(chain, rig.client.bus.read, tmp_path)
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+
+def run_main(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
+) -> tuple[int, Any]:
+    monkeypatch.chdir(rig.project)
+    code = main([*words, "--bus", rig.url, "--json"])
+    return code, json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+
+
+def test_the_commands_of_a_campaign(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*words: str) -> tuple[int, Any]:
+        return run_main(rig, monkeypatch, capsys, *words)
+
+    sweep = ("run", "noop-sweep", "--matrix", "seconds=0,1", "--seeds", "2")
+    code, plan = run(*sweep, "--dry-run")
+    assert (code, len(plan["cells"]["sweep"])) == (0, 4)
+    assert not rig.client.bus.campaigns()
+    code, status = run(*sweep)
+    assert (code, status["state"], status["cells"]["launched"]) == (0, "running", 4)
+    campaign = status["id"]
+    assert run("campaign", "pause", campaign, "--reason", "look")[1]["state"] == "paused"
+    code, status = run("campaign", "status", campaign, "--wait", "--timeout", "5")
+    assert (code, status["message"]) == (8, "paused: look")
+    assert run("campaign", "resume", campaign)[1]["state"] == "running"
+    finish(rig, rig.client.bus.load_campaign(campaign))
+    code, status = run("campaign", "status", campaign, "--wait", "--timeout", "60")
+    assert (code, status["state"], status["verdict"]) == (0, "done", "pass")
+    code, found = run("campaign", "results", campaign, "--out", str(rig.folder / "got"))
+    assert code == 0
+    assert str(rig.folder / "got" / "evidence.json") in found["files"]
+    code, listed = run("campaign", "status")
+    assert [row["id"] for row in listed["campaigns"]] == [campaign]
+
+
+def test_the_command_refuses_with_every_fault(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*words: str) -> tuple[int, Any]:
+        return run_main(rig, monkeypatch, capsys, *words)
+
+    code, told = run("run", "noop-sweep", "--matrix", "seconds=soon", "--matrix", "speed=1")
+    assert code == 2
+    assert len(told["problems"]) == 2
+    code, told = run("run", "noop-sweep", "--seeds", "2", "--id", "key")
+    assert (code, told["message"]) == (2, "a sweep takes no --id")
+    path = rig.folder / "bad.yaml"
+    path.write_text("name: bad\nnodes:\n  a: {preset: noop, after: [a]}\n")
+    code, told = run("campaign", "validate", str(path))
+    assert code == 2
+    assert "in a circle" in told["problems"][0]
+    assert run("campaign", "status", "0" * 26)[0] == 2
