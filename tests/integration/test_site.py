@@ -129,6 +129,13 @@ def test_evidence_that_is_not_what_the_result_says_is_not_shown(rig: Rig, tmp_pa
     assert "ends" not in page.split("<h2>Story")[0].split("Read this first")[1].split("<dl>")[0]
 
 
+def test_who_vouches_for_a_result_is_said(rig: Rig, tmp_path: Path) -> None:
+    job_id = finish_with(rig, dict(WHOLE))
+    page = read(rig, tmp_path / "site", job_id)
+    first = page.split("Read this first")[1].split("<h2>")[0]
+    assert "nobody vouches that mac-m4 wrote it" in first
+
+
 def test_a_campaign_shows_its_nodes_and_cells(rig: Rig, tmp_path: Path) -> None:
     source = REPO / "presets" / "noop-sweep.yaml"
     (rig.project / "presets" / source.name).write_bytes(source.read_bytes())

@@ -127,6 +127,11 @@ def test_usage_tells_of_jobs_that_really_ran(
         refs.append(lab.submit("noop", {"exit_code": 3}))
         for ref in refs:
             lab.wait(ref)
+    assert isinstance(lab.bus, RequesterBus)
+    for one in walk_jobs(lab.bus):
+        assert one.record is not None
+        energy = one.record["execution"]["energy"]
+        assert energy["why"] if energy["joules"] is None else float(energy["joules"]) >= 0
     assert main(["usage", "--bus", lab.url, "--json", "--by", "runner"]) == 0
     told = json.loads(capsys.readouterr().out)
     (row,) = told["by"]["runner"]

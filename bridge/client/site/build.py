@@ -105,7 +105,8 @@ def build_site(
             remedy="pip install -c constraints.txt '.[reports]'",
         ) from error
     _check_folder(out)
-    kept = _Kept() if fresh else _load(out, bus_id)
+    maker = _maker(client)
+    kept = _Kept() if fresh else _load(out, bus_id, maker)
     writer = _Writer(out)
     known = frozenset(kept.rows)
     rows, read = dict(kept.rows), 0
@@ -125,7 +126,8 @@ def build_site(
     if campaigns:
         told = list(_tell_campaigns(client, campaigns, shown))
         writer.write("campaigns.html", pages.campaigns(told, shown))
-    _save(writer, bus_id, {row.usage.id: row for row in shown if row.ended}, kept.trends)
+    ended = {row.usage.id: row for row in shown if row.ended}
+    _save(writer, bus_id, maker, ended, kept.trends)
     return Built(out, len(shown), read, writer.count, first_view)
 
 
@@ -209,9 +211,11 @@ def _check_folder(out: Path) -> None:
         raise UsageError("is no folder", where=str(out), remedy="name another: --out DIR")
 
 
-def _maker() -> str:
-    """What decides how a page looks: another program writes every page again."""
-    digest = hashlib.sha256(VERSION.encode())
+def _maker(client: Overview) -> str:
+    """What decides how a page looks: another program, or other keys, write every page again."""
+    keys = client.bus.keyring
+    known = (sorted(keys.names.items()), sorted(keys.revoked), keys.required)
+    digest = hashlib.sha256(f"{VERSION}\n{known}".encode())
     folder = resources.files("bridge").joinpath("client", "site")
     for place in (folder, folder.joinpath("templates")):
         for item in sorted(place.iterdir(), key=lambda one: one.name):
@@ -220,11 +224,11 @@ def _maker() -> str:
     return digest.hexdigest()
 
 
-def _load(out: Path, bus_id: str) -> _Kept:
+def _load(out: Path, bus_id: str, maker: str) -> _Kept:
     """What an earlier build left; nothing where it was of another bus or program."""
     try:
         data = json.loads((out / STATE).read_bytes())
-        if (data["schema"], data["bus"], data["maker"]) != (_SCHEMA, bus_id, _maker()):
+        if (data["schema"], data["bus"], data["maker"]) != (_SCHEMA, bus_id, maker):
             return _Kept()
         rows = {row["usage"]["id"]: row_from_json(row) for row in data["rows"]}
         return _Kept(rows, trends_from_json(data["trends"]))
@@ -232,11 +236,13 @@ def _load(out: Path, bus_id: str) -> _Kept:
         return _Kept()  # cut off, or not there: everything is read again
 
 
-def _save(writer: _Writer, bus_id: str, rows: Mapping[str, Row], trends: Trends) -> None:
+def _save(
+    writer: _Writer, bus_id: str, maker: str, rows: Mapping[str, Row], trends: Trends
+) -> None:
     data = {
         "schema": _SCHEMA,
         "bus": bus_id,
-        "maker": _maker(),
+        "maker": maker,
         "rows": [row_as_json(row) for row in rows.values()],
         "trends": trends.as_json(),
     }
