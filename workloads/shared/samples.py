@@ -23,7 +23,7 @@ class Sample:
         measure: what the score is.
         score: the raw score; None where there is none, and then `error` says why.
         at: the cell of the grid, dimension to value.
-        t_ms: wall time in milliseconds.
+        t_ms: wall time in milliseconds, None where none was taken.
         warmup: not to be counted.
     """
 
@@ -34,7 +34,7 @@ class Sample:
     measure: str
     score: float | bool | None
     at: Mapping[str, str | float] = field(default_factory=dict)
-    t_ms: float = 0.0
+    t_ms: float | None = None
     error: str | None = None
     warmup: bool = False
 
@@ -42,7 +42,7 @@ class Sample:
         for name in ("arm", "unit", "measure"):
             _require(bool(getattr(self, name)), f"a sample's {name} must not be empty")
         _require(canonical.is_digest(self.input), f"input {self.input!r} is no sha256 digest")
-        _require(_is_finite(self.t_ms), f"t_ms {self.t_ms!r} is not finite")
+        _require(self.t_ms is None or _is_finite(self.t_ms), f"t_ms {self.t_ms!r} is not finite")
         _require(
             self.score is None or _is_finite(self.score), f"score {self.score!r} is not finite"
         )
@@ -67,7 +67,7 @@ class Sample:
             "at": dict(self.at),
             "error": self.error,
             "warmup": self.warmup,
-            "t_ms": round(self.t_ms, 3),
+            "t_ms": None if self.t_ms is None else round(self.t_ms, 3),
         }
 
     def as_line(self) -> str:
