@@ -33,19 +33,29 @@ class Clock:
 
 
 class Backoff:
-    """Pauses that double from `min_s` up to `max_s`, until `reset`."""
+    """Pauses that double from `min_s` up to `max_s`, until `reset`.
 
-    def __init__(self, min_s: float, max_s: float) -> None:
+    Args:
+        min_s, max_s: the shortest and the longest pause.
+        steady: how many of the shortest come before the first doubling.
+    """
+
+    def __init__(self, min_s: float, max_s: float, *, steady: int = 0) -> None:
         self.min_s = min_s
         self.max_s = max(min_s, max_s)
-        self._next_s = min_s
+        self._steady = steady
+        self.reset()
 
     def reset(self) -> None:
         """Begin again at the shortest pause."""
         self._next_s = self.min_s
+        self._left = self._steady
 
     def next_s(self, limit_s: float | None = None) -> float:
         """The next pause in seconds, at most `limit_s`."""
         pause_s = self._next_s
-        self._next_s = min(self.max_s, 2 * pause_s)
+        if self._left:
+            self._left -= 1
+        else:
+            self._next_s = min(self.max_s, 2 * pause_s)
         return pause_s if limit_s is None else max(0.0, min(pause_s, limit_s))

@@ -42,8 +42,8 @@ class Cache:
 
     @property
     def tips(self) -> Git:
-        """Commits alone, of every ref of the bus."""
-        return self.clone("tips.git")
+        """Commits alone, of every ref of the bus; in memory, there is one place for both."""
+        return self.jobs if self._is_fast else self.clone("tips.git")
 
     @property
     def jobs(self) -> Git:
@@ -53,7 +53,7 @@ class Cache:
     def clone(self, name: str) -> Git:
         """The clone of that name, opened or made."""
         git = self._clones.get(name)
-        fast = None if self._fast is None or self._fast.rests else self._fast
+        fast = self._fast if self._is_fast else None
         if git is None or isinstance(git, FastGit) != (fast is not None) or not git.is_current():
             if git is not None:
                 git.close()
@@ -65,6 +65,10 @@ class Cache:
         if fast is None:
             return Git.create_cache(path, timeout_s=self.timeout_s)
         return FastGit.create_fast(path, fast, timeout_s=self.timeout_s)
+
+    @property
+    def _is_fast(self) -> bool:
+        return self._fast is not None and not self._fast.rests
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -93,13 +97,17 @@ class Cache:
         Raises:
             CacheError: the new clone is damaged as well, as on a full disk.
         """
+        wiped: set[str] = set()
         with self.hold():
             self._tidy()
-            try:
-                return action()
-            except CacheError as error:
-                self.wipe(Path(error.where))
-                return action()
+            while True:
+                try:
+                    return action()
+                except CacheError as error:
+                    if error.where in wiped:
+                        raise
+                    wiped.add(error.where)
+                    self.wipe(Path(error.where))
 
     def _tidy(self) -> None:
         """Wipe the clones with too many packs, or too much in them: each fetch adds one."""

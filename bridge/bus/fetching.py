@@ -11,7 +11,7 @@ commits that came with the poll tell how long it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bridge.bus.cache import Cache
@@ -28,6 +28,7 @@ _COMMITS = "tree:0"
 MAX_JOB_BYTES = 256 * 2**20
 """The pack of one job's branch: logs of ten attempts (8 MiB each) and the largest result."""
 MAX_POLL_BYTES = 512 * 2**20
+_TIPS, _CHAINS = "refs/tips/", "refs/chain/"
 _REMEMBERED = 64  # chains that are fetched again when the cache was lost
 _MAX_NAMED = 32  # tips that the remote is told of in one fetch
 _MAX_STEPS = 2_000  # of a chain that are looked through for the branch it stands on
@@ -77,7 +78,7 @@ class Fetcher:
         are named to the remote, so that only their new commits come.
         """
         root, tips = self._refs.root, self._cache.tips
-        refspecs = [f"+{root}/{item}:refs/tips/{item}" for item in patterns]
+        refspecs = [f"+{root}/{item}:{_TIPS}{item}" for item in patterns]
         named = (*self._bases, *self._logged.values())
         logged = [oid for oid in named if tips.has(oid)]
         try:
@@ -88,6 +89,7 @@ class Fetcher:
                 prune=True,
                 known=logged[-_MAX_NAMED:],
                 max_bytes=self._max_poll_bytes,
+                eager=SMALL_BLOBS,
             )
         except TooLargeError as error:  # the bus as a whole, not one job: nobody can be served
             raise BusError(
@@ -95,7 +97,40 @@ class Fetcher:
                 where=self._url,
                 remedy="find the ref with the huge commits on the server and delete it",
             ) from error
-        return {rest: self._tips_below(tips, rest) for rest in prefixes}
+        here = tips.list_refs(_TIPS)
+        return {rest: self._tips_below(here, rest) for rest in prefixes}
+
+    def glance(self, ref: str, beside: str) -> tuple[RefTip | None, dict[str, RefTip]] | None:
+        """Where one ref stands, and all below `beside`, each with its small files, by one fetch.
+
+        None for a chain that stands on a branch and is not here: all of that would come too.
+
+        Raises:
+            TooLargeError: more than `max_job_bytes` come with them.
+        """
+        jobs, root, rest = self._cache.jobs, self._refs.root, self._refs.below_root(ref)
+        known = self._known(jobs, [ref])
+        if not known and self._depth(ref):
+            return None
+        jobs.fetch(
+            self._url,
+            [f"+{root}/{name}*:{_CHAINS}{name}*" for name in (rest, beside)],
+            object_filter=SMALL_BLOBS,
+            prune=True,
+            known=known,
+            max_bytes=self._max_bytes,
+        )
+        here = jobs.list_refs(_CHAINS)
+        tip = self._named(here, _CHAINS, rest).get(ref)
+        tips = self._named(here, _CHAINS, beside)
+        for found in [*([tip] if tip else []), *tips.values()]:
+            self._remember(found.ref, _Fetched(SMALL_BLOBS, jobs, found.oid))
+        return tip, tips
+
+    def has(self, ref: str, tip: str) -> bool:
+        """Whether `tip` of a ref is here with its small files."""
+        item, jobs = self._fetched.get(ref), self._cache.jobs
+        return item is not None and (item.tip, item.clone) == (tip, jobs) and jobs.has(tip)
 
     def fetch(self, ref: str, object_filter: str | None = SMALL_BLOBS) -> str:
         """Fetch one ref whole; the object that it points at.
@@ -156,8 +191,8 @@ class Fetcher:
             known=known,
             max_bytes=self._max_bytes,
         )
-        here = jobs.list_refs("refs/chain/")
-        tips = {ref: here[self._local(ref)].oid for ref in refs if self._local(ref) in here}
+        found = {ref: jobs.tip_of(self._local(ref)) for ref in refs}
+        tips = {ref: tip for ref, tip in found.items() if tip is not None}
         for ref, tip in tips.items():
             self._remember(ref, _Fetched(SMALL_BLOBS, jobs, tip))
         return both | tips
@@ -224,15 +259,9 @@ class Fetcher:
         if len(self._fetched) > _REMEMBERED:
             del self._fetched[next(iter(self._fetched))]
 
-    def _tips_below(self, git: Git, rest: str) -> dict[str, RefTip]:
-        prefix = f"refs/tips/{rest}"
-        folder = prefix[: prefix.rfind("/") + 1]
-        tips = {}
-        for local, tip in git.list_refs(folder).items():
-            if local.startswith(prefix):
-                ref = f"{self._refs.root}/{local.removeprefix('refs/tips/')}"
-                tips[ref] = RefTip(ref, tip.oid, tip.subject)
-                self._seen[ref] = tip.oid
+    def _tips_below(self, here: Mapping[str, RefTip], rest: str) -> dict[str, RefTip]:
+        tips = self._named(here, _TIPS, rest)
+        self._seen |= {ref: tip.oid for ref, tip in tips.items()}
         below = f"{self._refs.root}/{rest}"
         kept = {ref: oid for ref, oid in self._logged.items() if not ref.startswith(below)}
         self._logged = kept | {
@@ -240,5 +269,14 @@ class Fetcher:
         }
         return tips
 
+    def _named(self, here: Mapping[str, RefTip], folder: str, rest: str) -> dict[str, RefTip]:
+        """The tips of a clone below `folder`, under the names that they have on the remote."""
+        tips = {}
+        for local, tip in here.items():
+            if local.startswith(f"{folder}{rest}"):
+                ref = f"{self._refs.root}/{local.removeprefix(folder)}"
+                tips[ref] = RefTip(ref, tip.oid, tip.subject)
+        return tips
+
     def _local(self, ref: str) -> str:
-        return f"refs/chain/{self._refs.below_root(ref)}"
+        return f"{_CHAINS}{self._refs.below_root(ref)}"

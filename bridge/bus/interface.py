@@ -36,6 +36,10 @@ class Bus(Protocol):
         """See `BusView.poll`."""
         ...
 
+    def stamp(self) -> tuple[int, ...] | None:
+        """See `BusView.stamp`."""
+        ...
+
     def peek(self, ref: str) -> RefTip | None:
         """See `BusView.peek`."""
         ...

@@ -37,7 +37,7 @@ class Profile:
 
 
 PROFILES: dict[str, Profile] = {
-    "local": Profile("local", 1.0, 8.0, 0.05, 0.5, 1.0, 0.0, 30.0),
+    "local": Profile("local", 1.0, 8.0, 0.02, 0.5, 1.0, 0.0, 30.0),
     "self-hosted": Profile("self-hosted", 5.0, 30.0, 0.05, 2.0, 5.0, 1.0, 120.0),
     # GitHub advises at most 6 pushes a minute for a whole repository
     "github": Profile("github", 60.0, 360.0, 1.0, 5.0, 60.0, 20.0, 300.0, shared_gap=True),

@@ -182,10 +182,25 @@ class GitBus(BusView):
         if atomic:
             whole = reply.accepts(update.ref for update in updates)
             return (Outcome.WON if whole else self._settle(updates, reply),) * len(updates)
+        refused = [update for update in updates if not reply.accepts([update.ref])]
+        outcomes = dict(zip((item.ref for item in refused), self._judge(refused), strict=True))
         return tuple(
-            Outcome.WON if reply.accepts([update.ref]) else self._settle([update], reply)
+            self._settle([update], reply)
+            if outcomes.get(update.ref) is Outcome.UNSETTLED
+            else outcomes.get(update.ref, Outcome.WON)
             for update in updates
         )
+
+    def _judge(self, updates: Sequence[Update]) -> list[Outcome]:
+        """Where the refs of a push stand that was not accepted for them, by one look at all."""
+        if not updates:
+            return []
+        rests = [self.refs.below_root(update.ref) for update in updates]
+        tips = self._look([f"{rest}*" for rest in rests], rests)
+        return [
+            self._standing(update, tips[rest].get(update.ref))
+            for update, rest in zip(updates, rests, strict=True)
+        ]
 
     def _push(self, updates: Sequence[Update], *, atomic: bool) -> PushReply:
         """Push what can be pushed; a lost cache may no longer have what a commit stands on."""
@@ -216,7 +231,7 @@ class GitBus(BusView):
     def _settle(self, updates: Sequence[Update], reply: PushReply) -> Outcome:
         """How a push ended that was not simply accepted; its updates stand or fall together."""
         for attempt in range(_RETRIES):
-            standings = {self._standing(update) for update in updates}
+            standings = set(self._judge(updates))
             if standings == {Outcome.WON}:
                 return Outcome.WON
             if standings != {Outcome.UNSETTLED}:
@@ -240,8 +255,7 @@ class GitBus(BusView):
                 remedy="check that this machine may push below the bus's root",
             )
 
-    def _standing(self, update: Update) -> Outcome:
-        tip = self.peek(update.ref)
+    def _standing(self, update: Update, tip: RefTip | None) -> Outcome:
         now, wanted = tip.oid if tip else None, update.new.oid if update.new else None
         if now == wanted or (wanted and now and self._descends(update.ref, wanted)):
             return Outcome.WON

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bridge.bus.fetching import MAX_JOB_BYTES
 from bridge.bus.ledger import is_not_there
 from bridge.bus.remote import COMMITTER, GitBus
-from bridge.errors import BusError, KakeyaError
+from bridge.errors import BusError, KakeyaError, TooLargeError
 from bridge.git import RefTip
 from bridge.objects import Base
 from bridge.records import Heartbeat, KeyNote
@@ -27,10 +27,20 @@ class RequesterBus(GitBus):
     """A `GitBus` with what only clients need."""
 
     def glance(self, ref: str) -> Sight:
-        """Where a job and all heartbeats stand now, by one fetch of commits alone."""
-        rest = self.refs.below_root(ref)
-        tips = self._look([f"{rest}*", "hb/*"], [rest, "hb/"])
-        return Sight(tips[rest].get(ref), self._by_runner(tips["hb/"]))
+        """Where a job and all heartbeats stand now, by one fetch.
+
+        The job's chain and the beats come with it, so that to read them costs no other; where
+        somebody put too much there, the commits alone.
+        """
+        try:
+            found = self._cache.work(lambda: self._fetcher.glance(ref, "hb/"))
+        except TooLargeError:
+            found = None
+        if found is None:
+            rest = self.refs.below_root(ref)
+            tips = self._look([f"{rest}*", "hb/*"], [rest, "hb/"])
+            found = tips[rest].get(ref), tips["hb/"]
+        return Sight(found[0], self._by_runner(found[1]))
 
     def beats(self) -> dict[str, RefTip]:
         """The tip of every heartbeat, by the runner's name."""
@@ -43,7 +53,7 @@ class RequesterBus(GitBus):
     def read_beat(self, tip: RefTip) -> Heartbeat | None:
         """The heartbeat at `tip`, None where it has moved away or is no heartbeat."""
         try:
-            beat = self.load_heartbeat(tip.ref)
+            beat = self.load_heartbeat(tip.ref, seen=tip.oid)
         except KakeyaError:
             return None
         return beat if tip.ref == self.refs.heartbeat(beat.runner) else None

@@ -21,7 +21,7 @@ from bridge.bus.refs import JobRef, Refs
 from bridge.bus.roll import Roll
 from bridge.canonical import is_ulid
 from bridge.errors import BusError, IntegrityError, TooLargeError, UsageError
-from bridge.git import FastPath, RefTip, check_url
+from bridge.git import FastPath, RefStamp, RefTip, check_url
 from bridge.objects import parse_commit
 from bridge.records import BusIdentity, CancelWish, Heartbeat
 from bridge.signers import Keyring
@@ -77,6 +77,7 @@ class BusView:
         timeout_s = profile.network_timeout_s
         self.fast = FastPath.to(self.url, timeout_s) if fast else None
         self._cache = Cache(cache, timeout_s=timeout_s, fast=self.fast)
+        self._stamp = RefStamp.of(url)
         self._identity: BusIdentity | None = None
         self._fetcher = Fetcher(
             url, refs, self._cache, max_job_bytes=max_job_bytes, max_poll_bytes=max_poll_bytes
@@ -85,6 +86,16 @@ class BusView:
         self.ledger = Ledger(self.url, refs, self._cache, self._history, self.keyring)
         self.roll = Roll(self.url, self._cache, self._history, self.ledger)
         self._chains: dict[str, Chain] = {}
+
+    def stamp(self, ref: str | None = None) -> tuple[int, ...] | None:
+        """What changes when jobs, or one ref, move; None where only a look can tell.
+
+        A hint to look soon, and nothing more: it may miss a move, and may change without one.
+        """
+        if self._stamp is None:
+            return None
+        root = self.refs.root
+        return self._stamp.read(*([ref] if ref else [f"{root}/job", f"{root}/ctl"]))
 
     def close(self) -> None:
         """End the git processes behind this bus."""
@@ -118,12 +129,15 @@ class BusView:
                 return ref
         return None
 
-    def load(self, ref: str, *, object_filter: str | None = SMALL_BLOBS) -> Chain:
+    def load(
+        self, ref: str, *, object_filter: str | None = SMALL_BLOBS, seen: str | None = None
+    ) -> Chain:
         """A job's whole chain, fetched and judged.
 
         Args:
             ref: the job's ref.
             object_filter: which blobs stay away; None brings every one of them.
+            seen: where a look has just shown it; what came with that look is not fetched again.
 
         Raises:
             BusError: the remote does not answer.
@@ -136,7 +150,8 @@ class BusView:
         bus_id = self.identity().id
 
         def work() -> Chain:
-            return self._read(ref, job, self._fetcher.fetch(ref, object_filter), bus_id)
+            tip = self._here(ref, seen) or self._fetcher.fetch(ref, object_filter)
+            return self._read(ref, job, tip, bus_id)
 
         try:
             return self._cache.work(work)
@@ -233,9 +248,14 @@ class BusView:
 
         return self._cache.work(work)
 
-    def load_heartbeat(self, ref: str) -> Heartbeat:
-        """A runner's latest heartbeat; raises as `records.parse`, or BusError if it is gone."""
-        return self._note(ref, "heartbeat", "heartbeat.json")  # type: ignore[return-value]
+    def load_heartbeat(self, ref: str, *, seen: str | None = None) -> Heartbeat:
+        """A runner's latest heartbeat; raises as `records.parse`, or BusError if it is gone.
+
+        Args:
+            ref: the heartbeat's ref.
+            seen: as for `load`.
+        """
+        return self._note(ref, "heartbeat", "heartbeat.json", seen)  # type: ignore[return-value]
 
     def load_wish(self, ref: str) -> CancelWish:
         """A cancel wish; raises as `records.parse`, or BusError if it is gone."""
@@ -283,14 +303,17 @@ class BusView:
             )
         return self._identity
 
+    def _here(self, ref: str, seen: str | None) -> str | None:
+        return seen if seen is not None and self._fetcher.has(ref, seen) else None
+
     def _look(
         self, patterns: Sequence[str], prefixes: Sequence[str]
     ) -> dict[str, dict[str, RefTip]]:
         return self._cache.work(lambda: self._fetcher.look(patterns, prefixes))
 
-    def _note(self, ref: str, kind: str, name: str) -> object:
+    def _note(self, ref: str, kind: str, name: str, seen: str | None = None) -> object:
         def work() -> object:
-            tip = self._fetcher.fetch(ref)
+            tip = self._here(ref, seen) or self._fetcher.fetch(ref)
             tree, _, _ = parse_commit(self._history.commit_or_tree(tip, "commit"))
             files = self._history.files(tree)
             if name not in files:

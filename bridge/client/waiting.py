@@ -8,6 +8,7 @@ clock.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Protocol
 
 from bridge.bus.binding import require_readable
@@ -23,6 +24,13 @@ from bridge.client.queueing import Queue, RunnerWatch
 from bridge.clock import Backoff, Clock
 from bridge.errors import BusError, ExitCode, IntegrityError
 from bridge.states import Event, State
+
+STEADY_POLLS = 20
+"""Polls at the shortest pause after every move: most jobs are claimed, or end, within them."""
+
+STAMP_S = 0.005
+READ_BEATS_AFTER_S = 1.0
+"""How long a job must not have moved before the runners' heartbeats are read."""
 
 OUTAGE_LIMIT_S = 600.0
 """How long a bus may stay out of reach before the wait gives up."""
@@ -89,11 +97,15 @@ class Waiting:
     ) -> None:
         self._bus, self._ref, self._by = bus, ref, by
         self._clock, self._watcher, self._check = clock, watcher, check
-        self._backoff = Backoff(bus.profile.poll_min_s, bus.profile.poll_max_s)
+        profile = bus.profile
+        self._backoff = Backoff(profile.poll_min_s, profile.poll_max_s, steady=STEADY_POLLS)
         self._runners = RunnerWatch(bus.profile, bus.read_beat)
         self._silence = SilenceWatch(bus.profile.heartbeat_s)
         self._chain: Chain | None = None
         self._queued_at_s: tuple[int, float] | None = None  # attempt, first sight
+        self._stamp: tuple[int, ...] | None = None
+        self._poll_cost_s = 0.0
+        self._moved_at_s = clock.monotonic_s()
         self._outage_since_s: float | None = None
         self._told: set[str] = set()
         self._started_s = clock.monotonic_s()
@@ -107,13 +119,28 @@ class Waiting:
         """
         while True:
             self._check()
+            self._stamp = self._bus.stamp(self._ref)
+            polled_s = self._clock.monotonic_s()
             outcome = self._poll()
+            self._poll_cost_s = self._clock.monotonic_s() - polled_s
             if outcome is not None:
                 return outcome
             left_s = None if timeout_s is None else timeout_s - self._waited_s()
             if left_s is not None and left_s <= 0 and self._chain is not None:
                 return self._unfinished(self._chain)
-            self._clock.pause(self._pause_s(left_s))
+            self._pause(self._pause_s(left_s))
+
+    def _pause(self, pause_s: float) -> None:
+        """Wait for the next poll; where the bus shows at once that the job moved, no longer."""
+        before = self._stamp
+        if before is None:
+            self._clock.pause(pause_s)
+            return
+        end_s = self._clock.monotonic_s() + pause_s
+        while (left_s := end_s - self._clock.monotonic_s()) > 0:
+            self._clock.pause(min(left_s, max(STAMP_S, pause_s / 8)))
+            if self._bus.stamp(self._ref) != before:
+                return
 
     def _outcome(self, chain: Chain) -> Outcome:
         required = self._bus.keyring.required
@@ -123,7 +150,8 @@ class Waiting:
         return self._clock.monotonic_s() - self._started_s
 
     def _pause_s(self, left_s: float | None) -> float:
-        pause_s = self._backoff.next_s(left_s)
+        # whoever waits leaves the machine to those that work for as long as the poll took
+        pause_s = max(self._backoff.next_s(left_s), min(self._poll_cost_s, left_s or inf))
         claim = self._chain.claim if self._chain else None
         # silence counts only between polls at most a heartbeat apart
         return pause_s if claim is None else min(pause_s, claim.heartbeat_s / 2)
@@ -156,7 +184,8 @@ class Waiting:
             self._watcher.update(status_of(self._chain))
             return self._chain
         if self._chain is None or self._chain.tip != sight.tip.oid:
-            self._chain = self._bus.load(self._ref)
+            self._chain = self._bus.load(self._ref, seen=sight.tip.oid)
+            self._moved_at_s = self._clock.monotonic_s()
             self._backoff.reset()
             self._watcher.update(status_of(self._chain))
             if self._chain.fault:
@@ -172,6 +201,8 @@ class Waiting:
         limit_s = chain.request.queue_timeout_s if chain.request else None
         if limit_s is not None and now_s - self._queued_at_s[1] >= limit_s:
             return self._expire(chain, limit_s)
+        if not self._stands_still():
+            return None
         queue = self._runners.observe(now_s, sight.beats, chain.job.id)
         if queue.refused:
             return self._refused(chain, queue)
@@ -204,6 +235,10 @@ class Waiting:
             waited_s=self._waited_s(),
         )
 
+    def _stands_still(self) -> bool:
+        """Whether the job has not moved for so long that heartbeats are worth reading."""
+        return self._clock.monotonic_s() - self._moved_at_s >= READ_BEATS_AFTER_S
+
     # -- held ------------------------------------------------------------------------------
 
     def _poll_held(self, chain: Chain, sight: Sight) -> None:
@@ -211,7 +246,9 @@ class Waiting:
         assert claim is not None
         assert claim_oid is not None
         tip = sight.beats.get(claim.runner)
-        beat = self._runners.beat_of(claim.runner, sight.beats)
+        # a job that has just moved shows that its runner lives; whether it lists it can wait
+        is_read = self._stands_still()
+        beat = self._runners.beat_of(claim.runner, sight.beats) if is_read else None
         mark = sign_of_life(claim_oid, tip.oid if tip else None, beat)
         silent_s = self._silence.observe(
             self._clock.monotonic_s(), claim_oid, mark, chain.tip, gap_s=claim.heartbeat_s

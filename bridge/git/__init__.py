@@ -10,6 +10,7 @@ from bridge.git.pktline.path import FastPath
 from bridge.git.remote import Git
 from bridge.git.repository import RefTip
 from bridge.git.settings import check_url, git_version, scrub_environment
+from bridge.git.stamp import RefStamp
 
 __all__ = [
     "FastGit",
@@ -17,6 +18,7 @@ __all__ = [
     "Git",
     "PushLine",
     "PushReply",
+    "RefStamp",
     "RefTip",
     "check_url",
     "git_version",

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from bridge.canonical import is_oid, printable
 from bridge.errors import BusError, CacheError, IntegrityError
 from bridge.git.answers import PushReply, remedy
 from bridge.git.pktline.lines import SurpriseError
-from bridge.git.pktline.path import FastPath, Wish
+from bridge.git.pktline.path import COMMITS, FastPath, Wish
 from bridge.git.remote import Git
 from bridge.git.repository import MAX_SUBJECT, RefTip
 from bridge.objects import GitObject, parse_commit, parse_tree
 
 _OBJECT_BYTES = 600  # what Python needs for an object beside its content
 _MAX_ANCESTORS = 20_000
+_MAX_EAGER = 16
+_MAX_HAVES = 64
+_ALL = "nothing left out"
 
 
 class FastGit(Git):
@@ -41,8 +45,8 @@ class FastGit(Git):
         self._objects: dict[str, GitObject] = {}
         self._pending: set[str] = set()
         self._tips: dict[str, RefTip] = {}
-        self._whole: set[str] = set()
-        self._used_git = False
+        self._whole: dict[str, str] = {}
+        self._used_git = self._has_branches = False
         self.held_bytes = 0
 
     @property
@@ -123,12 +127,13 @@ class FastGit(Git):
         again: bool = False,
         known: Sequence[str] = (),
         max_bytes: int | None = None,
+        eager: str | None = None,
     ) -> None:
         """See `Git.fetch`."""
         if object_filter is not None and not again and not self._path.rests:
             try:
                 wish = Wish(depth, object_filter, tuple(known), max_bytes, prune)
-                self._fetch(url, refspecs, wish)
+                self._fetch(url, refspecs, wish, eager)
                 return
             except SurpriseError as error:
                 if error.rests:
@@ -149,12 +154,7 @@ class FastGit(Git):
         self._used_git = True
         self._take_over(refspecs)
 
-    def _fetch(
-        self,
-        url: str,
-        refspecs: Sequence[str],
-        wish: Wish,
-    ) -> None:
+    def _fetch(self, url: str, refspecs: Sequence[str], wish: Wish, eager: str | None) -> None:
         named, wants, prefixes = _split(refspecs)
         there = self._path.list_refs(prefixes) if prefixes else {}
         tips: dict[str, str] = {}
@@ -165,19 +165,50 @@ class FastGit(Git):
             for ref, oid in there.items():
                 if ref == source or (is_pattern and ref.startswith(source)):
                     tips[local + ref[len(source) :]] = oid
-        wanted = {oid for oid in tips.values() if not (oid in self._whole and oid in self._objects)}
-        asked = sorted({*wanted, *wants.values()})
-        if asked:
-            found = self._path.fetch(asked, wish, [oid for oid in wish.known if oid in self._whole])
-            for oid, item in found.items():
-                self._keep(oid, item)
-            self._pending -= found.keys()
-            self._whole |= wanted
+        new = [oid for local, oid in tips.items() if local not in self._tips]
+        if eager is not None:
+            self._bring_whole(new[:_MAX_EAGER], wish, eager)
+        before = [self._tips[local].oid for local in tips if local in self._tips]
+        known = (*wish.known, *before[:_MAX_HAVES])
+        self._bring(tips.values(), replace(wish, known=known), wants.values())
         if wish.prune:
             gone = tuple(local for _, local, is_pattern in named if is_pattern)
             self._tips = {ref: tip for ref, tip in self._tips.items() if not ref.startswith(gone)}
         for local, oid in {**tips, **{name: oid for name, oid in wants.items() if name}}.items():
             self._point(local, oid)
+
+    def _bring(self, tips: Iterable[str], wish: Wish, others: Iterable[str] = ()) -> None:
+        """Fetch what is not here of `tips`, and `others` in any case."""
+        wanted = {oid for oid in tips if not self._is_whole(oid, wish.object_filter)}
+        asked = sorted({*wanted, *others})
+        if not asked:
+            return
+        # to name a commit is to say that its trees are here too, unless none are asked for
+        commits = wish.object_filter == COMMITS
+        marks = {oid: self._whole.get(oid) for oid in wish.known}
+        haves = [oid for oid, mark in marks.items() if mark and (commits or mark != COMMITS)]
+        found = self._path.fetch(asked, wish, haves)
+        for oid, item in found.items():
+            self._keep(oid, item)
+        self._pending -= found.keys()
+        self._whole.update(dict.fromkeys(wanted, wish.object_filter))
+
+    def _bring_whole(self, tips: Iterable[str], wish: Wish, object_filter: str) -> None:
+        """Fetch tips that are new with more than the wish says, as far as that is no branch."""
+        fresh = [oid for oid in tips if not self._is_whole(oid, wish.object_filter)]
+        if not fresh or self._has_branches:
+            return
+        self._bring(fresh, replace(wish, object_filter=object_filter, depth=1, known=()))
+        for oid in fresh:
+            item = self._objects[oid]
+            if item.kind == "commit" and parse_commit(item.data)[1]:
+                del self._whole[oid]  # more belongs to it than its newest commit
+                self._has_branches = self._has_branches or _is_branch(item)
+
+    def _is_whole(self, oid: str, object_filter: str) -> bool:
+        """Whether all is here that a fetch of this tip with this filter would bring."""
+        found = self._whole.get(oid)
+        return found is not None and (found in (object_filter, _ALL) or object_filter == COMMITS)
 
     def _point(self, local: str, oid: str) -> None:
         known = self._tips.get(local)
@@ -244,12 +275,13 @@ class FastGit(Git):
             while chain[-1] not in self._whole:
                 parents = parse_commit(self._objects[chain[-1]].data)[1]
                 if not parents:
+                    self._whole[chain[-1]] = _ALL
+                elif len(parents) > 1 or parents[0] not in self._objects:
                     break
-                if len(parents) > 1 or parents[0] not in self._objects:
-                    chain = []
-                    break
-                chain.append(parents[0])
-            self._whole.update(chain)
+                else:
+                    chain.append(parents[0])
+            if (base := self._whole.get(chain[-1])) is not None:
+                self._whole.update(dict.fromkeys(chain, base))
 
 
 def _split(
@@ -265,6 +297,11 @@ def _split(
         else:
             named.append((source.removesuffix("*"), local.removesuffix("*"), "*" in source))
     return named, wants, sorted({source for source, _, _ in named})
+
+
+def _is_branch(item: GitObject) -> bool:
+    """Whether a request was made on top of a branch: the branch's files would come with it."""
+    return _subject(item).startswith("kakeya: request")
 
 
 def _subject(item: GitObject | None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 from filelock import FileLock, Timeout
 
@@ -29,7 +30,7 @@ from bridge.runner.housekeeping import Housekeeping
 from bridge.runner.key import RunnerKey
 from bridge.runner.notifying import Notifier, make_notice
 from bridge.runner.outbox import Outbox
-from bridge.runner.policy import Refuse, Take
+from bridge.runner.policy import Refuse, Take, spread
 from bridge.runner.queue import Queue
 from bridge.runner.recovery import Recovery
 from bridge.runner.reuse import Memory
@@ -38,7 +39,9 @@ from bridge.runner.trust import Trust
 from bridge.states import Event
 from bridge.version import VERSION
 
-_TICK_S = 0.05
+_TICK_S = 0.01
+_STEADY_POLLS = 20  # at the shortest pause after every move: often another follows
+_LEAST_PAUSE_S = 0.002
 _CANCEL_S = 8.0
 """GitHub Actions kills a cancelled step ten seconds after it asked it to end."""
 
@@ -95,6 +98,9 @@ class Runner:
         self._refused: set[str] = set()
         self._claiming: dict[str, str] = {}
         self._polled_at_s = self._push_from_s = float("-inf")
+        self._has_pushed = self._more_wait = False
+        self._stamp: tuple[int, ...] | None = None
+        self._steady = 0
         self._gap_s = config.profile.push_gap_s
         self._poll_every_s = config.profile.poll_min_s
         self._lock = FileLock(config.state_dir / "session.lock", timeout=0)
@@ -131,7 +137,7 @@ class Runner:
         for ref in self._recovery.deliver(self._outbox):
             self._notify(ref)
         now_s = self._clock.monotonic_s()
-        snapshot = self.bus.poll()
+        snapshot = self._poll()
         self._queue.update(snapshot, now_s)
         self._recovery.look(
             self._batch, snapshot, self._held, now_s, fresh_s=self._heart.fresh_s(snapshot)
@@ -157,7 +163,7 @@ class Runner:
         """Serve until `stop` says so, or, when draining, until nothing is held."""
         while not stop() and not (self.draining and self.idle):
             self.step()
-            self._clock.pause(_TICK_S)
+            self._clock.pause(self._pause_s())
 
     def cancel_all(self, *, limit_s: float) -> None:
         """Cancel what is held and write the results, for at most `limit_s`."""
@@ -166,7 +172,7 @@ class Runner:
         end_s = self._clock.monotonic_s() + limit_s
         while not self.idle and self._clock.monotonic_s() < end_s:
             self.step()
-            self._clock.pause(_TICK_S)
+            self._clock.pause(self._pause_s())
 
     def run_once(
         self,
@@ -192,8 +198,15 @@ class Runner:
             self.draining = not self.idle  # nothing more is claimed beside the one
             if self.idle and self._clock.monotonic_s() - begun_s > timeout_s:
                 break
-            self._clock.pause(_TICK_S)
+            self._clock.pause(self._pause_s())
         return self.ended
+
+    def _pause_s(self) -> float:
+        """How long to rest between two cycles: not at all after a push, which may start a job."""
+        if self._has_pushed:
+            return 0.0
+        next_s = max(self._polled_at_s + self._poll_every_s, self._push_from_s)
+        return min(_TICK_S, max(_LEAST_PAUSE_S, next_s - self._clock.monotonic_s()))
 
     def _has_ended(self, job_id: str) -> bool:
         return job_id in self._held.ended or job_id in self._refused
@@ -205,19 +218,22 @@ class Runner:
             RefusedError: another session has taken this runner's name.
         """
         now_s = self._clock.monotonic_s()
+        self._has_pushed = False
         self._held.advance()
         if now_s < self._push_from_s:
             return
         try:
             if not self._batch:
                 self._held.add_steps(self._batch, now_s)
-                if now_s - self._polled_at_s >= self._poll_every_s:
+                if self._is_look_due(now_s):
                     self._look(now_s)
                 self._add_beat(now_s)
                 self._batch.take_up()  # beside the others, never instead of them
             if self._batch:
                 self._push_from_s = now_s + self._gap_s
                 self._batch.flush()
+                self._has_pushed = True
+                self._stamp = self.bus.stamp()
             elif self._housekeeping.tidy(now_s):
                 self._push_from_s = now_s + self._gap_s
         except BusError as error:
@@ -228,9 +244,25 @@ class Runner:
 
     # -- claiming --------------------------------------------------------------------------
 
-    def _look(self, now_s: float) -> None:
+    def _is_look_due(self, now_s: float) -> bool:
+        """Whether to poll in this cycle; a result does not wait for that unless jobs wait too."""
+        waited_s = now_s - self._polled_at_s
+        if waited_s >= self.config.profile.poll_min_s and self.bus.stamp() != self._stamp:
+            return True
+        if self._batch and not self._more_wait:
+            return waited_s >= self.config.profile.poll_max_s
+        return waited_s >= self._poll_every_s
+
+    def _poll(self) -> Snapshot:
         snapshot = self.bus.poll()
-        self._polled_at_s = now_s
+        return replace(snapshot, jobs=spread(snapshot.jobs, self._clock.chance))
+
+    def _look(self, now_s: float) -> None:
+        self._stamp = self.bus.stamp()
+        begun_s = self._clock.monotonic_s()
+        snapshot = self._poll()
+        self._polled_at_s = self._clock.monotonic_s()
+        cost_s = self._polled_at_s - begun_s
         self._gap_s = self.config.profile.gap_s(len(snapshot.heartbeats))
         moved = self._queue.update(snapshot, now_s)
         self._housekeeping.observe(snapshot, now_s)
@@ -247,11 +279,14 @@ class Runner:
             fresh_s=self._heart.fresh_s(snapshot),
         )
         profile = self.config.profile
+        self._steady = _STEADY_POLLS if moved else max(0, self._steady - 1)
         slower_s = min(self._poll_every_s * 1.5, profile.poll_max_s)
-        self._poll_every_s = profile.poll_min_s if moved else slower_s
+        soon_s = max(profile.poll_min_s, cost_s)  # leaves the machine to the jobs as long
+        self._poll_every_s = soon_s if self._steady else slower_s
 
     def _claim(self, snapshot: Snapshot, now_s: float) -> None:
         used = self._held.used()
+        self._more_wait = False
         for found in self._queue.candidates(self.bus, self._held):
             chain, decision = found.chain, found.decision
             if chain.newer:
@@ -269,6 +304,7 @@ class Runner:
                     used.append(decision.request.resources)
                     self._take(chain, decision)
                 else:
+                    self._more_wait = True
                     self._queue.decline_busy(chain, f"{len(used)} jobs hold what it needs")
 
     def _take(self, chain: Chain, take: Take) -> None:

@@ -54,9 +54,13 @@ class Heart:
         write_synced(self._note, self.session.encode())
 
     def due(self, now_s: float, claims: Mapping[str, str]) -> bool:
-        """Whether it is time to beat: the interval is over, or the held claims changed."""
-        changed = frozenset(claims.values()) != self._listed
-        return changed or now_s - self._at_s >= self._config.profile.heartbeat_s
+        """Whether it is time to beat: the interval is over, or a claim is not listed yet.
+
+        One that is held no more may stay listed until the next beat: its job has moved on, and a
+        push for that alone would keep the next job waiting.
+        """
+        is_unlisted = not self._listed.issuperset(claims.values())
+        return is_unlisted or now_s - self._at_s >= self._config.profile.heartbeat_s
 
     def fresh_s(self, snapshot: Snapshot) -> float:
         """Monotonic seconds: the snapshot shows the bus as it was then, or later.

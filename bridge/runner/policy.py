@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bridge.bus.chain import Chain
+from bridge.bus.refs import JobRef
 from bridge.errors import IntegrityError, ManifestError
+from bridge.git import RefTip
 from bridge.records import Request, Resources
 from bridge.runner.config import RunnerConfig
 from presets.admission import check_request
@@ -15,6 +17,7 @@ from presets.catalog import Catalog
 from presets.definition import Preset
 
 FAIRNESS = 4  # every fourth claim takes the job that was seen longest
+_SPREAD = 256  # eight runners with sixteen slots then collide in a quarter of their claims
 HEAD = 8  # claims are drawn at random among this many, so that runners seldom collide
 
 
@@ -154,6 +157,22 @@ def subtract(total: Resources, used: Sequence[Resources]) -> Resources:
         gpus=total.gpus - sum(item.gpus for item in used),
         gpu_memory_mb=total.gpu_memory_mb,
     )
+
+
+def spread(
+    jobs: Mapping[str, tuple[JobRef, RefTip]], chance: random.Random
+) -> dict[str, tuple[JobRef, RefTip]]:
+    """The same jobs, the older first, but at random among each few hundred.
+
+    Runners that find many jobs at one poll would read, and claim, the same few first.
+    """
+    refs = sorted(jobs, key=lambda ref: (jobs[ref][0].priority, jobs[ref][0].id))
+    order: list[str] = []
+    for start in range(0, len(refs), _SPREAD):
+        block = refs[start : start + _SPREAD]
+        chance.shuffle(block)
+        order += block
+    return {ref: jobs[ref] for ref in order}
 
 
 def order_queue(

@@ -18,7 +18,7 @@ from bridge.objects import GitObject
 
 REST_S = 60.0
 """How long git alone is used after a surprise."""
-_COMMITS_ONLY = "tree:0"
+COMMITS = "tree:0"
 
 # what a person told git of the way to a server, and this path cannot do
 _SPECIAL = ("http.", "https.", "url.", "protocol.")
@@ -94,11 +94,8 @@ class FastPath:
 
     def fetch(self, wants: Sequence[str], wish: Wish, haves: Sequence[str]) -> dict[str, GitObject]:
         """The objects behind `wants` that are not behind `haves`, by id."""
-        depth = wish.depth
-        if wish.object_filter == _COMMITS_ONLY:
-            depth, haves = 1, ()  # nobody asks for what is behind these
         request = messages.ask_objects(
-            self._upload(), wants, haves, depth=depth, object_filter=wish.object_filter
+            self._upload(), wants, haves, depth=wish.depth, object_filter=wish.object_filter
         )
         limit = min(self.max_reply_bytes, wish.max_bytes or self.max_reply_bytes)
         reply = self._session.ask("git-upload-pack", request, limit)
