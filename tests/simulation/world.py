@@ -224,6 +224,9 @@ class MemoryBus:
                 wishes[ref] = tip
         return Snapshot(jobs, beats, wishes, ())
 
+    def stamp(self) -> None:
+        """Only a look can tell."""
+
     def peek(self, ref: str) -> RefTip | None:
         """Where one ref stands now."""
         self._reach()
