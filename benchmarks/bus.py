@@ -19,11 +19,11 @@ from tests.parts import PARTS as REAL_PARTS
 from tests.servers.git_servers import PARTS, SERVERS, open_transport
 from tests.servers.transport import Remote
 
-_ROUNDS = 15
+_ROUNDS = 9
 _LIVE = 200  # fewer stay live: ended jobs are folded into the ledger
 _NOTE = (
-    "Through the git command line, over loopback. The floor is a `git push` of a ref that is there "
-    "already; ratios are against it, in the same run."
+    "One step each, over loopback; `fast` is HTTP through the fast path. The floor is a "
+    "`git push` of a ref that is there already; ratios are against it, in the same run."
 )
 
 

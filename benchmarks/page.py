@@ -15,6 +15,12 @@ PATH = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 
 def write(tables: Sequence[Table], command: str) -> str:
     """The whole page as Markdown."""
+    load = os.getloadavg()
+    busy = (
+        ["- the machine was shared: other programs kept its cores busy all the time"]
+        if load[2] > 2 * (os.cpu_count() or 1)
+        else []
+    )
     parts = [
         "# Benchmarks",
         "",
@@ -23,8 +29,9 @@ def write(tables: Sequence[Table], command: str) -> str:
         "",
         f"- machine: {_processor()}, {os.cpu_count()} cores, {_memory_gib():.0f} GiB; "
         f"{platform.system()} {platform.release().split('-')[0]}; "
-        f"load average {os.getloadavg()[0]:.1f} at the end",
+        f"load average {load[0]:.1f} in the last minute, {load[2]:.1f} in the last fifteen",
         f"- git {'.'.join(map(str, git_version()))}, Python {platform.python_version()}",
+        *busy,
         "",
     ]
     for table in tables:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -22,9 +23,11 @@ from bridge.client.waiting import Silent, Waiting
 from bridge.clock import Clock
 from bridge.records import PresetRef, Request
 from presets.binding import bind
+from presets.definition import Preset
 from tests import samples
 from tests.lab import REPO, Lab, git_in, make_checkout, open_lab
-from tests.servers.git_servers import open_transport
+from tests.parts import PARTS as REAL_PARTS
+from tests.servers.git_servers import PARTS, open_transport
 from tests.servers.transport import Remote, Transport
 from tests.waiting import until
 
@@ -34,6 +37,13 @@ NAMES = {
     "fast": "HTTP, fast path",
 }
 """The transports that jobs are measured on."""
+SLOTS = {"cpus": 16, "memory_mb": 65_536}
+
+
+def missing_parts(name: str) -> str:
+    """How to get what a transport needs and this machine lacks; empty where nothing is missing."""
+    missing = [part for part in PARTS[name] if not REAL_PARTS[part][0]()]
+    return "; ".join(REAL_PARTS[part][1] for part in missing)
 
 
 @dataclass
@@ -50,6 +60,7 @@ class Scene:
     remote: Remote
     env: dict[str, str]
     folder: Path
+    preset: Preset
     runners: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _number: int = 0
 
@@ -65,7 +76,7 @@ class Scene:
         return self.folder / "calls"
 
     def start_runner(self, name: str, *, launch: bool, **settings: Any) -> None:
-        """Start a runner, and wait for its first beat.
+        """Start a runner.
 
         Args:
             name: its name.
@@ -81,7 +92,11 @@ class Scene:
             env = {**proc.base_env(), **self.env, "PYTHONPATH": str(REPO)}
             log = config.with_suffix(".log")
             self.runners.append(proc.spawn(argv, cwd=REPO, env=env, stdout=log))
-        self.lab.wait_for_beat(name, self.runners[-1])
+
+    def wait_for_runners(self, names: Sequence[str]) -> None:
+        """Until each has beaten."""
+        for name, process in zip(names, self.runners, strict=True):
+            self.lab.wait_for_beat(name, process)
 
     def stop_runners(self) -> None:
         """End every runner."""
@@ -96,17 +111,17 @@ class Scene:
                 process.wait()
         self.runners.clear()
 
-    def make_request(self) -> Request:
+    def make_request(self, **changes: Any) -> Request:
         """A no-op job, not yet on the bus."""
-        preset = self.lab.catalog.get("noop")
-        return samples.make_request(
-            self.bus.identity().id,
-            preset=PresetRef(preset.name, preset.digest),
-            params=bind(preset, {}),
-            code=self.lab.commit,
-            labels=preset.labels,
-            resources=preset.resources,
-        )
+        preset = self.preset
+        values: dict[str, Any] = {
+            "preset": PresetRef(preset.name, preset.digest),
+            "params": bind(preset, {}),
+            "code": self.lab.commit,
+            "labels": preset.labels,
+            "resources": preset.resources,
+        }
+        return samples.make_request(self.bus.identity().id, **{**values, **changes})
 
     def ref_of(self, request: Request) -> str:
         """The ref of a request."""
@@ -121,18 +136,27 @@ class Scene:
 
     def new_ref(self) -> Action:
         """A bare push of a new ref, by hand."""
-        self._number += 1
-        commit = self._commit()
-        refspec = f"{commit}:refs/heads/bench/{self._number}"
+        refspec = f"{self.make_commits(1)[0]}:{self.next_ref()}"
         return lambda: self.git("push", "--quiet", self.remote.url, refspec)
 
-    def _commit(self) -> str:
+    def next_ref(self) -> str:
+        """A ref that is not there yet."""
+        self._number += 1
+        return f"refs/heads/bench/{self._number}"
+
+    def make_commits(self, count: int) -> list[str]:
+        """So many new commits in a row, in a repository of their own."""
         plain = self.folder / "plain.git"
         if not plain.exists():
             git_in(self.folder, "init", "--quiet", "--bare", str(plain))
         tree = self.git("hash-object", "-t", "tree", "-w", os.devnull)
         who = ("-c", "user.name=bench", "-c", "user.email=bench@example.invalid")
-        return self.git(*who, "commit-tree", "-m", f"bench {self._number}", tree)
+        commits: list[str] = []
+        for _ in range(count):
+            parent = ("-p", commits[-1]) if commits else ()
+            message = secrets.token_hex(8)
+            commits.append(self.git(*who, "commit-tree", *parent, "-m", message, tree))
+        return commits
 
     def git(self, *arguments: str) -> str:
         """A plain git command in a repository of its own."""
@@ -154,7 +178,8 @@ def open_scene(name: str) -> Iterator[Scene]:
         make_checkout(checkout)
         remote = transport.create()
         lab = open_lab(checkout, remote.url, folder / "lab")
-        scene = Scene(lab, remote, dict(transport.client_env), folder)
+        preset = lab.catalog.get("noop")
+        scene = Scene(lab, remote, dict(transport.client_env), folder, preset)
         try:
             yield scene
         finally:
