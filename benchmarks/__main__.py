@@ -1,6 +1,7 @@
-"""`python -m benchmarks [--json] [NAME ...]`: every benchmark, or those named.
+"""`python -m benchmarks [--json] [--write] [NAME ...]`: every benchmark, or those named.
 
-All of them together write `docs/benchmarks.md`; named ones are only printed.
+All of them together write `docs/benchmarks.md`; named ones are only printed, or with
+`--write` put in the place of their sections.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ BENCHMARKS = {
 def main(arguments: Sequence[str]) -> int:
     """Run, print, and say 1 where a limit does not hold, 2 for a name that is not known."""
     as_json = "--json" in arguments
-    named = [name for name in arguments if name != "--json"]
+    writes = "--write" in arguments
+    named = [name for name in arguments if not name.startswith("--")]
     unknown = [name for name in named if name not in BENCHMARKS]
     if unknown:
         print(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
@@ -52,8 +54,9 @@ def main(arguments: Sequence[str]) -> int:
     for name in named or BENCHMARKS:
         for table in _measure(name):
             tables.append(table)
-            if not named:  # what is measured is kept, whatever becomes of the rest
-                page.PATH.write_text(page.write(tables, "python -m benchmarks"), "utf-8")
+            if not named or writes:  # what is measured is kept, whatever becomes of the rest
+                before = page.PATH.read_text("utf-8") if page.PATH.is_file() else ""
+                page.PATH.write_text(page.update(before, table), "utf-8")
             if not as_json:
                 text = [f"{table.title}\n{table.note}\n", *page.draw(table.rows)]
                 print(*text, sep="\n", flush=True)

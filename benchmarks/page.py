@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.measure import Fact, Row, Table
@@ -13,31 +13,39 @@ from bridge.git import git_version
 PATH = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 
 
-def write(tables: Sequence[Table], command: str) -> str:
-    """The whole page as Markdown."""
-    load = os.getloadavg()
-    busy = (
-        ["- the machine was shared: other programs kept its cores busy all the time"]
-        if load[2] > 2 * (os.cpu_count() or 1)
-        else []
+def update(page: str, table: Table) -> str:
+    """The page with the section of one table made anew, or added; the other sections stay."""
+    sections = dict(_split(page))
+    load = os.getloadavg()[0]
+    cores = os.cpu_count() or 1
+    shared = ", so other programs kept the cores busy too" if load > 3 * cores else ""
+    parts = [f"## {table.title}", "", table.note, "", *draw(table.rows)]
+    parts += [table.after, ""] if table.after else []
+    parts.append(f"Load average at its end: {load:.1f} on {cores} cores{shared}.")
+    sections[table.title] = "\n".join(parts)
+    return "\n\n".join([_head(), *sections.values()]) + "\n"
+
+
+def _split(page: str) -> Iterator[tuple[str, str]]:
+    for section in page.split("\n## ")[1:]:
+        title = section.partition("\n")[0]
+        yield title, f"## {section.strip()}"
+
+
+def _head() -> str:
+    return "\n".join(
+        [
+            "# Benchmarks",
+            "",
+            "Written by `make bench`; do not edit. `python -m benchmarks --write NAME` measures "
+            "some sections again. Every row of a table comes from one run, its cases taken in "
+            "turn, so trust the ratios before the milliseconds.",
+            "",
+            f"- machine: {_processor()}, {os.cpu_count()} cores, {_memory_gib():.0f} GiB; "
+            f"{platform.system()} {platform.release().split('-')[0]}",
+            f"- git {'.'.join(map(str, git_version()))}, Python {platform.python_version()}",
+        ]
     )
-    parts = [
-        "# Benchmarks",
-        "",
-        f"Written by `{command}`; do not edit. Every row of a table comes from one run, its cases "
-        "taken in turn, so trust the ratios before the milliseconds.",
-        "",
-        f"- machine: {_processor()}, {os.cpu_count()} cores, {_memory_gib():.0f} GiB; "
-        f"{platform.system()} {platform.release().split('-')[0]}; "
-        f"load average {load[0]:.1f} in the last minute, {load[2]:.1f} in the last fifteen",
-        f"- git {'.'.join(map(str, git_version()))}, Python {platform.python_version()}",
-        *busy,
-        "",
-    ]
-    for table in tables:
-        parts += [f"## {table.title}", "", table.note, "", *draw(table.rows)]
-        parts += [table.after, ""] if table.after else []
-    return "\n".join(parts).rstrip() + "\n"
 
 
 def draw(rows: Sequence[Row | Fact]) -> list[str]:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from benchmarks.measure import Fact, Row
-from benchmarks.page import draw
+from benchmarks.measure import Fact, Row, Table
+from benchmarks.page import draw, update
 from benchmarks.stopwatch import Call, split_time
 
 
@@ -37,3 +37,13 @@ def test_facts_know_which_way_is_better() -> None:
     text = "\n".join(draw((slow, small)))
     assert "| jobs | 1 | 2.50 /s | at least 3: **missed** | two cores |" in text
     assert "| bytes | 5 | 812 B | at most 2048: met |" in text
+
+
+def test_a_section_is_replaced_in_its_place() -> None:
+    facts = Table("Facts", "First.", (Fact("jobs", 1, 2.5, "/s"),))
+    page = update(update("", facts), Table("Others", "Beside.", ()))
+    again = update(page, Table("Facts", "Second.", (Fact("jobs", 1, 3.5, "/s"),)))
+    assert [row for row in again.split("\n") if row.startswith("## ")] == ["## Facts", "## Others"]
+    assert "First." not in again
+    assert "| jobs | 1 | 3.50 /s |  |  |" in again
+    assert "Load average" in again
