@@ -131,7 +131,7 @@ def test_what_is_wrong_is_refused_with_its_path_and_what_to_do(lab: Lab) -> None
 @pytest.mark.slow
 @pytest.mark.real("transformers")
 @pytest.mark.timeout(2700)
-def test_niah_smoke_is_run_to_its_verdict(lab: Lab) -> None:
+def test_niah_smoke_is_run_to_its_verdict(lab: Lab, assets: dict[str, Path]) -> None:
     async def talk(client: Any) -> None:
         asked = await ask(client, "run_niah-smoke", params={"samples": 1}, key="one")
         again = await ask(client, "run_niah-smoke", params={"samples": 1}, key="one")
@@ -147,7 +147,8 @@ def test_niah_smoke_is_run_to_its_verdict(lab: Lab) -> None:
         assert verdicts["absent-finds-nothing"] == "pass"
         assert told["exit_code"] == {"pass": 0, "fail": 6, "inconclusive": 10}[told["verdict"]]
 
-    with lab.runner():
+    cache = str(assets["smollm2-135m-instruct"].parent)
+    with lab.runner(extra_env={"KAKEYA_ASSETS": cache}):
         serve(lab, talk)
 
 

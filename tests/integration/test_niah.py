@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,7 @@ import pytest
 import yaml
 
 from bridge import proc
-from bridge.errors import MissingPartError
-from bridge.runner.assets import provide_asset
 from evidence.record import Assembled, Material, assemble
-from presets.assets import Asset
-from presets.catalog import load_catalog
 from tests import evidence_world, tiny_language
 
 ROOT = Path(__file__).parents[2]
@@ -97,35 +92,6 @@ def test_plan_and_config_of_a_preset_agree(name: str) -> None:
     assert config["contexts"] == plan["dims"]["context"]
     assert config["depths"] == plan["dims"]["depth"]
     assert preset["inputs"].keys() == {"weights", "essays"}
-
-
-@pytest.fixture(scope="session")
-def assets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The published inputs, from the cache that `KAKEYA_TEST_ASSETS` names, or fetched anew."""
-    named = os.environ.get("KAKEYA_TEST_ASSETS")
-    cache = Path(named) if named else tmp_path_factory.mktemp("assets")
-    try:
-        return {
-            name: _provide(asset, cache)
-            for name, asset in load_catalog(ROOT / "presets").assets.items()
-        }
-    except MissingPartError as error:
-        message = f"needs the real weights: {error}"
-        if os.environ.get("KAKEYA_REQUIRE_REAL") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
-
-
-def _provide(asset: Asset, cache: Path) -> Path:
-    code = "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
-    code += "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
-    material = provide_asset(
-        asset,
-        cache,
-        module_command=lambda module, *rest: [sys.executable, "-c", code, str(ROOT), module, *rest],
-        say=lambda _line: None,
-    )
-    return material.path
 
 
 @pytest.mark.slow
