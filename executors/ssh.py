@@ -43,6 +43,7 @@ class SshExecutor:
         job_python: interpreter there that runs the job, the one of the job's own command line
             where empty.
         keep: `yes` leaves a job's folder on the host after it was fetched.
+        store_mb: MiB that code and inputs may hold there between jobs; `0` for no bound.
     """
 
     name = "ssh"
@@ -58,10 +59,11 @@ class SshExecutor:
         python: str = "python3",
         job_python: str = "",
         keep: str = "no",
+        store_mb: str = "50000",
     ) -> None:
-        if not posixpath.isabs(root) or not port.isdecimal():
+        if not (posixpath.isabs(root) and port.isdecimal() and store_mb.isdecimal()):
             raise UsageError(
-                "the ssh executor needs an absolute root and a numeric port",
+                "the ssh executor needs an absolute root and a numeric port and store_mb",
                 where="executors.ssh",
                 remedy="write root: /home/you/kakeya and port: '22' in the runner's file",
             )
@@ -70,6 +72,7 @@ class SshExecutor:
         self._python = python
         self._job_python = job_python
         self._keep = keep == "yes"
+        self._store_bytes = int(store_mb) * 2**20
         self._sources = {
             path.name: path.read_bytes() for path in sorted(folder.SUPERVISE.glob("*.py"))
         }
@@ -161,11 +164,11 @@ class SshExecutor:
         with wrap(source, follow_links=follow_links) as parcel:
             store = f"{self._root}/store"
             archive = f"{store}/{parcel.digest}.tar"
-            if not self._host.exists(archive):
+            target = target or f"{self._root}/inputs/{parcel.digest}"
+            if not (self._host.exists(target) or self._host.exists(archive)):
                 self._host.make_folder(store)
                 with parcel.path.open("rb") as file:
                     self._host.put(archive, file)
-            target = target or f"{self._root}/inputs/{parcel.digest}"
             self._host.make_folder(posixpath.dirname(target))
             self._host.run(
                 (self._python, "-I", self._far, "--unpack", archive, parcel.digest, target)
@@ -204,9 +207,12 @@ class SshExecutor:
                 path.replace(handle.job_dir / path.name)
         create_once(handle.job_dir / ENDED, encode(ending))
         create_once(handle.job_dir / FETCHED, b"")
-        if not self._keep:
-            with contextlib.suppress(ExecutorError):  # it is here; the host's copy can wait
+        with contextlib.suppress(ExecutorError):  # it is here; what is there can wait
+            if not self._keep:
                 self._host.run(("rm", "-rf", "--", there))
+            if self._store_bytes:
+                bound = str(self._store_bytes)
+                self._host.run((self._python, "-I", far, "--prune", self._root, bound))
 
 
 def _moved(text: str, moves: Mapping[Path, str]) -> str:

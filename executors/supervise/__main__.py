@@ -5,7 +5,8 @@ a second call prints the first one's and starts nothing. `--foreground` stays, f
 that watches the process it started, and ends with the job's own exit code.
 
 For a caller on another machine: `--status JOB_DIR` prints what became of it, `--unpack ARCHIVE
-SHA256 TARGET` and `--pack FOLDER NAME ...` bring files in and out.
+SHA256 TARGET` and `--pack FOLDER NAME ...` bring files in and out, and `--prune ROOT BYTES` keeps
+what lies there for later jobs below a bound.
 """
 
 from __future__ import annotations

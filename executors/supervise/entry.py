@@ -12,6 +12,7 @@ from pathlib import Path
 from . import cgroup, processes
 from .files import create_once, encode, read_json, write_whole
 from .launch import ENDED, ERRORS, GROUP, LAUNCH, STARTED, Ending, Launch, launch_from_json
+from .pruning import prune
 from .status import look
 from .supervisor import Supervisor
 from .transfer import pack, unpack
@@ -67,7 +68,18 @@ def _pack(arguments: list[str]) -> int:
     return 0
 
 
-_ANSWERS = {"--status": _tell_status, "--unpack": _unpack, "--pack": _pack}
+def _prune(arguments: list[str]) -> int:
+    root, limit_bytes = arguments
+    try:
+        gone = prune(Path(root), int(limit_bytes), time.time())
+    except OSError as error:  # somebody else tidies up at the same time
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write("".join(f"{name}\n" for name in gone))
+    return 0
+
+
+_ANSWERS = {"--status": _tell_status, "--unpack": _unpack, "--pack": _pack, "--prune": _prune}
 
 
 def hold(launch: Launch, mark: str) -> Ending:

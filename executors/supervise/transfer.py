@@ -26,10 +26,15 @@ def digest_file(path: Path) -> str:
 def unpack(archive: Path, digest: str, target: Path) -> None:
     """Make `target` from an archive of ours, whole or not at all; one that is there is kept.
 
+    Both are marked as used now, for `prune`.
+
     Raises:
         ValueError: the archive has another digest than `digest`.
     """
+    if archive.exists():
+        os.utime(archive)
     if target.exists():
+        os.utime(target)
         return
     if digest_file(archive) != digest:
         archive.unlink()
@@ -44,6 +49,7 @@ def unpack(archive: Path, digest: str, target: Path) -> None:
         tar.extractall(partial, **trusting)  # noqa: S202
     try:
         (partial / "it").rename(target)
+        os.utime(target)
     except OSError:  # another call was first
         if not target.exists():
             raise

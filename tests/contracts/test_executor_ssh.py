@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tarfile
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
@@ -16,6 +18,7 @@ from bridge.errors import ExecutorError, IntegrityError, UsageError
 from executors.contract import Job, bootstrap_tokens
 from executors.parcel import unwrap, wrap
 from executors.ssh import SshExecutor
+from executors.supervise.pruning import REST_S
 from executors.supervise.transfer import pack, unpack
 from tests.contracts.executor_rigs import Rig, job_root
 from tests.parts import require
@@ -79,7 +82,15 @@ def test_render_names_the_places_that_the_host_has(tmp_path: Path) -> None:
     assert (launch.home, str(launch.out)) == (home, f"{there}/out")
 
 
-@pytest.mark.parametrize("options", [{"root": "~/k"}, {"root": "k"}, {"root": "/k", "port": "x"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"root": "~/k"},
+        {"root": "k"},
+        {"root": "/k", "port": "x"},
+        {"root": "/k", "store_mb": "all"},
+    ],
+)
 def test_a_setting_that_cannot_work_is_refused(options: dict[str, str]) -> None:
     with pytest.raises(UsageError, match="absolute root and a numeric port"):
         SshExecutor("gpu", **options)
@@ -154,6 +165,32 @@ def test_the_same_code_is_sent_once(rig: Rig) -> None:
         assert rig.log(handle) == f"{word}\n".encode()
     assert len(list((rig.root / "far" / "store").iterdir())) == 1
     assert not launch.job_dir.exists()
+
+
+def test_what_was_not_used_for_long_goes_when_the_store_is_full(rig: Rig) -> None:
+    bound = replace(rig, options={**rig.options, "store_mb": "1"})
+    store = rig.root / "far" / "store"
+
+    def run(one: Rig) -> Path:
+        """Run a job with 700 kB of code; what it brought into the store."""
+        before = set(store.glob("*"))
+        job = one.job("print('ran')")
+        (job.folder / "code" / "padding").write_bytes(os.urandom(700_000))
+        launch = one.executor().render(job)
+        one.launched.append(launch)
+        handle = one.executor().submit(launch)
+        (new,) = set(store.glob("*")) - before
+        assert one.ending(handle).code == 0
+        return new
+
+    first = run(rig)
+    hours_ago = time.time() - 2 * REST_S
+    os.utime(first, (hours_ago, hours_ago))
+    second = run(bound)
+    assert not first.exists()
+    third = run(bound)
+    assert second.exists()  # over the bound, and used a moment ago
+    assert third.exists()
 
 
 READER = """
