@@ -8,10 +8,15 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import psutil
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from bridge.bus.refs import Refs
 from bridge.bus.remote import Outcome, Update
@@ -26,6 +31,7 @@ from tests.actors import FAST, Actor, open_bus
 from tests.contracts.test_bus_ledger import sign
 from tests.rawgit import RawGit
 from tests.servers.mangling import HTML, Mangler, Reply, mangle
+from tests.servers.smart_http import PASSWORD, USER
 from tests.servers.transport import Remote, Transport
 
 WHOLE_LIFE = (Event.CLAIM, Event.LOG, Event.DONE)
@@ -185,6 +191,88 @@ def test_reading_on_fetches_only_what_is_new(
     assert max(between.reply_bytes) < 10_000
     writer.bus.close()
     reader.bus.close()
+
+
+# -- who is let in ------------------------------------------------------------------------------
+
+
+def _helper(folder: Path, password: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A credential helper that notes what it is asked, and knows one password."""
+    log, program = folder / "asked", folder / "helper"
+    answer = f"echo username={USER}; echo password={password}"
+    program.write_text(f'#!/bin/sh\necho "$1" >> {log}\ntest "$1" != get || {{ {answer}; }}\n')
+    program.chmod(0o755)
+    log.touch()
+    for key, text in (("COUNT", "1"), ("KEY_0", "credential.helper"), ("VALUE_0", str(program))):
+        monkeypatch.setenv(f"GIT_CONFIG_{key}", text)
+    return log
+
+
+def test_a_helper_is_told_that_its_password_was_taken(
+    transport: Transport, remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = _helper(tmp_path, PASSWORD, monkeypatch)
+    url = f"{transport.variants['locked']}/{remote.path.name}"
+    actor = Actor(open_bus(url, tmp_path / "bus"))
+    assert actor.advance(actor.submit(), *WHOLE_LIFE).state is State.DONE
+    assert log.read_text().split() == ["get", "store"]  # once, for a whole life
+    assert surprises(actor) == []
+    actor.bus.close()
+
+
+def test_a_helper_is_told_that_its_password_was_not_taken(
+    transport: Transport, remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = _helper(tmp_path, "not-this-one", monkeypatch)
+    url = f"{transport.variants['locked']}/{remote.path.name}"
+    actor = Actor(open_bus(url, tmp_path / "bus", init=False))
+    with pytest.raises(BusError, match="Authentication failed"):
+        actor.bus.poll()
+    assert log.read_text().split()[:2] == ["get", "erase"]
+    assert len(surprises(actor)) == 1
+    actor.bus.close()
+
+
+def _certificate(folder: Path) -> Path:
+    """A certificate of 127.0.0.1 that signs itself, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    address = x509.IPAddress(ip_address("127.0.0.1"))
+    built = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    secret = key.private_bytes(
+        encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = folder / "certificate.pem"
+    path.write_bytes(secret + built.public_bytes(encoding))
+    return path
+
+
+def test_https_is_spoken_with_whom_this_machine_trusts(
+    transport: Transport, remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = _certificate(tmp_path)
+    with mangle(transport.address, certificate) as between:
+        url = f"{between.address}/{remote.path.name}"
+        stranger = Actor(open_bus(url, tmp_path / "stranger", init=False))
+        with pytest.raises(BusError):
+            stranger.bus.poll()
+        assert between.seen == []
+        assert "certificate" in surprises(stranger)[0].lower()
+        stranger.bus.close()
+        monkeypatch.setenv("GIT_SSL_CAINFO", str(certificate))
+        actor = Actor(open_bus(url, tmp_path / "bus"))
+        assert actor.advance(actor.submit(), *WHOLE_LIFE).state is State.DONE
+        assert surprises(actor) == []
+        actor.bus.close()
 
 
 # -- hostile replies ---------------------------------------------------------------------------

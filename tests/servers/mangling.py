@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
 HTML = b"<!doctype html><title>Sign in</title><p>Please sign in to go on."
@@ -126,19 +128,25 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, certificate: Path | None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream = urlsplit(upstream)
-        self.mangler = Mangler(f"http://127.0.0.1:{self.server_address[1]}{self.upstream.path}")
+        scheme = "https" if certificate else "http"
+        port = self.server_address[1]
+        self.mangler = Mangler(f"{scheme}://127.0.0.1:{port}{self.upstream.path}")
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that hangs up is what is tested."""
 
 
 @contextmanager
-def mangle(upstream: str) -> Iterator[Mangler]:
-    """Serve what `upstream` serves."""
-    server = _Server(upstream)
+def mangle(upstream: str, certificate: Path | None = None) -> Iterator[Mangler]:
+    """Serve what `upstream` serves, over TLS where a certificate with its key is given."""
+    server = _Server(upstream, certificate)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
