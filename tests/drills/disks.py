@@ -59,7 +59,7 @@ def _fill(disk: Path) -> Path:
 def _fill_server(field: Field) -> None:
     with _small_disk(field.remote.path, "8m"):
         field.start("one")
-        ref = field.submit(seconds=2)
+        ref = field.submit(seconds=6)
         field.wait(ref, "running")
         field.strike()
         fill = _fill(field.remote.path)
@@ -73,7 +73,7 @@ def _fill_cache(field: Field) -> None:
     cache = field.lab.folder / "one" / "cache"
     with _small_disk(cache, "8m"):
         field.start("one")
-        ref = field.submit(seconds=2)
+        ref = field.submit(seconds=6)
         field.wait(ref, "running")
         field.strike()
         fill = _fill(cache)
@@ -91,7 +91,7 @@ def _fill_state(field: Field) -> None:
     state = field.lab.folder / "one" / "state"
     with _small_disk(state, "64m"):
         field.start("one")
-        ref = field.submit(seconds=2)
+        ref = field.submit(seconds=6)
         field.wait(ref, "running")
         field.strike()
         fill = _fill(state)
@@ -104,7 +104,7 @@ def _fill_state(field: Field) -> None:
 def _lock_server(field: Field) -> None:
     """A lock lies on a held job's ref: its runner goes on with everything else."""
     field.start("one")
-    ref = field.submit(seconds=2)
+    ref = field.submit(seconds=6)
     field.wait(ref, "running")
     lock = field.remote.path / f"{ref}.lock"
     field.strike()
@@ -131,7 +131,7 @@ def _lock_packed_refs(field: Field) -> None:
 def _damage(kind: str) -> Callable[[Field], None]:
     def run(field: Field) -> None:
         field.start("one")
-        ref = field.submit(seconds=2)
+        ref = field.submit(seconds=6)
         field.wait(ref, "running")
         field.strike()
         cache = field.lab.folder / "one" / "cache"
