@@ -56,12 +56,13 @@ model: $(DEV)  ## every world of a small model of the protocol, and three plante
 	@$(BIN)/python -m tests.model
 
 drills: $(DEV)  ## faults on real servers, the short form; python -m tests.drills has the rest
-	@$(TESTED) -m tests.drills --brief --jobs $(JOBS)
+	@$(TESTED) -m tests.drills --brief --jobs 3
 
 fuzz: $(DEV)  ## 10,000 hostile inputs and more for the parsers of wire data
 	@$(TESTED) -m tests.fuzz
 
-fuzz-atheris: $(DEV)  ## the same by coverage, with atheris, for as long as SECONDS says
+fuzz-atheris: $(DEV)  ## the same led by coverage, with atheris, for as long as SECONDS says
+	@$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check atheris==3.0.0
 	@$(TESTED) -m tests.fuzz.by_coverage --seconds $(SECONDS)
 
 bench: $(DEV)  ## measure what the documentation states in numbers

@@ -161,7 +161,7 @@ def draw(seen: Sequence[Sample], path: Path) -> None:
     figure, (above, below) = pyplot.subplots(2, 1, sharex=True, figsize=(7, 4.5))
     above.plot(jobs, [sample.rss_kib / 1024 for sample in seen], marker=".")
     above.set_ylabel("resident memory, MiB")
-    above.set_ylim(bottom=0)
+    above.set_ylim(0, 1.2 * max(sample.rss_kib for sample in seen) / 1024)
     above.set_title("One runner, jobs that do nothing, bus in a local folder")
     below.plot(jobs, [sample.descriptors for sample in seen], marker=".", label="descriptors")
     below.plot(jobs, [sample.children for sample in seen], marker=".", label="child processes")

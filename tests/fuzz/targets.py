@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import json
 import re
 import tempfile
@@ -154,6 +155,7 @@ def _spec(data: bytes) -> None:
     parse_spec(canonical.decode(data))
 
 
+@functools.cache
 def _record_bytes() -> bytes:
     """A record of a real run, as it was promoted."""
     path = min((REPO / "evidence" / "records").rglob("evidence.json*"))
