@@ -14,9 +14,10 @@ from pathlib import Path
 from bridge.bus.chain import Chain
 from bridge.bus.remote import GitBus
 from bridge.records import Exit
-from bridge.runner.attempt import Ended, Surroundings
+from bridge.runner.attempt import Surroundings
 from bridge.runner.config import RunnerConfig, load_config
 from bridge.runner.daemon import Runner
+from bridge.runner.ending import Ended
 from bridge.runner.key import load_key
 from bridge.runner.trust import Trust, open_trust
 from presets.definition import Preset

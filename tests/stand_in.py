@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bridge.bus.chain import Chain
 from bridge.records import Checkpoint, Claim, Progress, Request, Resources
-from bridge.runner.attempt import Ended, Surroundings
+from bridge.runner.attempt import Surroundings
+from bridge.runner.ending import Ended
 from presets.definition import Preset
 
 

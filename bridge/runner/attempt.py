@@ -6,32 +6,36 @@ beats the heart, never waits for them.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor as Pool
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from bridge.bus.chain import Chain
-from bridge.errors import ExecutorError, KakeyaError
+from bridge.errors import ExecutorError
 from bridge.git import Git
 from bridge.records import (
-    ArtifactRef,
     Checkpoint,
     Claim,
     Exit,
     Progress,
     Request,
     Resources,
-    clean_text,
 )
 from bridge.runner.answering import Answering, Means, Question, remember
 from bridge.runner.checkpoints import Keeper, Resumed, resume_checkpoint, resumed_as_json
 from bridge.runner.config import RunnerConfig
+from bridge.runner.ending import (
+    Ended,
+    Timings,
+    end_answered,
+    end_judged,
+    end_unlaunched,
+    reason_to_retry,
+)
 from bridge.runner.energy import Meter, absent, start_meter
 from bridge.runner.judging import Case, Judgement, judge_attempt
 from bridge.runner.outbox import write_synced
@@ -48,37 +52,6 @@ from bridge.runner.workspace import (
 from executors.contract import OUT, Executor, Handle, Poll, handle_from_json
 from executors.supervise.launch import LAUNCH, launch_from_json
 from presets.definition import Preset
-
-RETRIED = frozenset({"vanished", "launch"})
-"""Ends that are the machine's fault, not the job's: the next attempt may do better."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """What an attempt came to: the terminal event's fields and the files of its commit.
-
-    `again` says why the job deserves another attempt, where it does.
-    """
-
-    state: str
-    exit: Exit | None
-    message: str
-    verdict: str | None = None
-    evidence: str | None = None
-    artifacts: tuple[ArtifactRef, ...] = ()
-    files: Mapping[str, bytes] = field(default_factory=dict)
-    again: str = ""
-    work: str | None = None
-    reused_from: str | None = None
-
-
-@dataclass(slots=True)
-class Timings:
-    """Wall-clock marks of one attempt, Unix seconds, for the record alone."""
-
-    claimed: float
-    launched: float | None = None
-    ended: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +112,7 @@ class Attempt:
         self._output = Output(self._executor, _secret_values(preset, around.config))
         self._looking: Future[Poll] | None = None
         self._said = ""
-        self._timings = Timings(time.time())
+        self._timings = Timings()
         self._answering: Answering | None = None
         self._preparing: Future[Handle] | None = None
         self._judging: Future[Judgement] | None = None
@@ -173,11 +146,7 @@ class Attempt:
             self._preparing = self._around.pool.submit(self._executor.submit, staged)
         else:
             self.start()
-        marks = read_json(self.folder / "timings.json")
-        for name in ("claimed", "launched", "ended"):
-            mark = marks.get(name)
-            if isinstance(mark, float):
-                setattr(self._timings, name, mark)
+        self._timings.read(self.folder)
 
     def cancel(self) -> None:
         """End the job; its result will say cancelled."""
@@ -276,7 +245,7 @@ class Attempt:
         self._meter = start_meter(self.claim.executor)
         handle = self._executor.submit(self._executor.render(workspace.job))
         self._timings.launched = time.time()
-        self._note_timings()
+        self._timings.write(self.folder)
         write_synced(self.folder / "handle.json", json.dumps(handle.as_json()).encode())
         return handle
 
@@ -307,22 +276,12 @@ class Attempt:
         elif answer is None:
             self._preparing = self._around.pool.submit(self._prepare)
         else:
-            self.ended = Ended(
-                "done",
-                None,
-                clean_text(answer.message, 2000),
-                answer.verdict,
-                answer.evidence,
-                answer.artifacts,
-                answer.files,
-                work=answer.work,
-                reused_from=answer.reused_from,
-            )
+            self.ended = end_answered(answer)
 
     def _judge(self, case: Case) -> Judgement:
         """Judge what ran, and keep it for those who ask for the same."""
         assert self._exit is not None
-        if self._reason_to_retry(self._exit):
+        if reason_to_retry(self._exit, self.preset):
             self._keeper.keep()  # the next attempt may be another runner's
         around = self._around
         judged = judge_attempt(case, around.config, around.trust, around.say)
@@ -346,15 +305,6 @@ class Attempt:
         }
         write_synced(self.folder / "workspace.json", json.dumps(facts).encode())
 
-    def _note_timings(self) -> None:
-        marks: dict[str, Any] = {
-            "claimed": self._timings.claimed,
-            "launched": self._timings.launched,
-            "ended": self._timings.ended,
-        }
-        with contextlib.suppress(OSError):  # a full disk may not end the runner for a mark
-            write_synced(self.folder / "timings.json", json.dumps(marks).encode())
-
     def _take_handle(self, future: Future[Handle]) -> None:
         self._preparing = None
         error = future.exception()
@@ -363,14 +313,12 @@ class Attempt:
             if self.cancelled:
                 self._executor.cancel(self._handle)
             return
-        detail = clean_text(_describe(error), 2000)
-        message = f"not launched: {detail}"
-        self.ended = Ended("failed", Exit(None, None, "launch", detail), message, again=message)
+        self.ended = end_unlaunched(error)
 
     def _take_exit(self, poll: Poll) -> None:
         self._exit = poll.exit
         self._timings.ended = time.time()
-        self._note_timings()
+        self._timings.write(self.folder)
         assert poll.ending is not None
         case = Case(
             self.chain,
@@ -379,12 +327,7 @@ class Attempt:
             self.preset,
             self.folder,
             poll.ending,
-            {
-                "queued": self.request.requested_at,
-                "claimed": self._timings.claimed,
-                "started": self._timings.launched,
-                "finished": self._timings.ended,
-            },
+            self._timings.marks(self.request.requested_at),
             self._meter.stop if self._meter else lambda: absent("the runner was restarted"),
         )
         self._judging = self._around.pool.submit(self._judge, case)
@@ -394,50 +337,12 @@ class Attempt:
         assert self._exit is not None
         error = future.exception()
         judged = Judgement() if error is not None else future.result()
-        verdict: str | None = judged.verdict
-        if self.cancelled or self._exit.reason == "cancelled":
-            state, message, verdict = "cancelled", "cancelled while it ran", None
-        elif self._exit.reason != "exit" or self._exit.code != 0:
-            # gates may pass over what a failed job left behind: that is no verdict on the job
-            state, message, verdict = "failed", _tell_end(self._exit), None
-        elif error is not None:
-            state, message, verdict = "done", f"the judge failed: {_describe(error)}", "error"
-        else:
-            state, message = "done", judged.message
-        self.ended = Ended(
-            state,
-            self._exit,
-            clean_text(message, 2000),
-            verdict,
-            judged.evidence,
-            judged.artifacts,
-            judged.files,
-            again="" if self.cancelled else self._reason_to_retry(self._exit),
-            work=judged.work if state == "done" else None,
+        self.ended = end_judged(
+            self._exit, judged, error, cancelled=self.cancelled, preset=self.preset
         )
-
-    def _reason_to_retry(self, end: Exit) -> str:
-        if end.reason in RETRIED:
-            return f"the job's process {end.reason}: {end.detail}"
-        if end.reason == "exit" and end.code in self.preset.retry_exit_codes:
-            return f"exit code {end.code}, which the preset says to retry"
-        return ""
-
-
-def _tell_end(end: Exit) -> str:
-    how = f"signal {end.signal}" if end.signal is not None else f"exit code {end.code}"
-    told = how if end.reason in ("exit", "signal") else f"ended for {end.reason}"
-    return f"{told}: {end.detail}" if end.detail else told
 
 
 def _secret_values(preset: Preset, config: RunnerConfig) -> tuple[bytes, ...]:
     """The values of the preset's secret variables, that no log may show."""
     env = {**os.environ, **config.env}
     return tuple(env[name].encode() for name in preset.secrets if env.get(name))
-
-
-def _describe(error: BaseException) -> str:
-    if isinstance(error, KakeyaError):
-        remedy = f" ({error.remedy})" if error.remedy else ""
-        return f"{error}{remedy}"
-    return f"{type(error).__name__}: {error}"

@@ -21,9 +21,10 @@ from bridge.canonical import make_ulid
 from bridge.clock import Clock
 from bridge.errors import BusError, RefusedError, UsageError
 from bridge.records import CancelWish, Exit, PresetRef, Request, Resources
-from bridge.runner.attempt import Ended, Surroundings
+from bridge.runner.attempt import Surroundings
 from bridge.runner.config import RunnerConfig
 from bridge.runner.daemon import Runner
+from bridge.runner.ending import Ended
 from bridge.runner.trust import Trust
 from bridge.states import Event, State
 from presets.catalog import Catalog

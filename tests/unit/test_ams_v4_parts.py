@@ -236,7 +236,7 @@ def test_reconstruction_is_never_silently_zero() -> None:
     fields["descriptor"].requires_grad_()
     lost = losses.reconstruct(registry, fields)
     lost.backward()  # type: ignore[no-untyped-call]
-    assert float(lost) > 0
+    assert lost.item() > 0
     assert fields["descriptor"].grad is not None
     assert float(fields["descriptor"].grad.norm()) > 0
     with pytest.raises(ValueError, match="at least 8"):

@@ -88,7 +88,7 @@ def test_secrets_are_masked_even_where_reads_cut_them() -> None:
 
 
 def test_the_kinds_of_ends_that_are_tried_again() -> None:
-    from bridge.runner.attempt import RETRIED
+    from bridge.runner.ending import RETRIED
 
     known = {"exit", "signal", "timeout", "memory", "output", "disk", "cancelled"}
     assert not RETRIED & known
