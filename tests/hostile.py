@@ -65,6 +65,7 @@ def make_valid(preset: Preset | None = None, **changes: Any) -> dict[str, Any]:
         "executor": "local",
         "predictions": [PREDICTION],
         "baselines": [{"alias": "before", "digest": canonical.digest("before")}],
+        "sources": [],
         "retry_of": canonical.make_ulid(1_745_000_000_000, bytes(10)),
         **changes,
     }
