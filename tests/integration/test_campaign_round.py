@@ -96,8 +96,8 @@ def test_a_sweep_goes_on_without_its_client_and_with_a_runner_killed(
     assert record["cover"]["missing"] == []
     assert record["samples"]["rows"] == len(course.launched) == 6
     chain = lab.bus.load(str(lab.bus.find(killed)))
-    assert [link.event for link in chain.links].count(Event.CLAIM) == 2
-    assert chain.attempt == 2
+    assert [link.event for link in chain.links].count(Event.CLAIM) == chain.attempt
+    assert chain.attempt >= 2  # more where the machine is so busy that a beat comes late
     assert (tmp_path / "got" / "evidence.bundle.json").is_file()
 
 
@@ -125,6 +125,6 @@ def test_the_c512_round_runs_to_its_end(lab: Lab, tmp_path: Path) -> None:
     assert "redesign/whole (not run: a decision gate closed the way to it)" in record["non_claims"]
     assert len(set(course.launched.values())) == len(course.launched) == 12
     chain = lab.bus.load(str(lab.bus.find(killed)))
-    assert chain.attempt == 2
+    assert chain.attempt >= 2
     assert {link[1].rsplit(", by ", 1)[1] for link in course.links[1:]} <= {"lab-1", "lab-2"}
     assert record["result"]["gates"] == "pass"
