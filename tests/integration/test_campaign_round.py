@@ -80,6 +80,7 @@ def download(lab: Lab, campaign: str, folder: Path) -> dict[str, Any]:
     return dict(verify(folder).record)
 
 
+@pytest.mark.timeout(900)
 def test_a_sweep_goes_on_without_its_client_and_with_a_runner_killed(
     lab: Lab, tmp_path: Path
 ) -> None:
@@ -102,6 +103,7 @@ def test_a_sweep_goes_on_without_its_client_and_with_a_runner_killed(
 
 
 @pytest.mark.real("torch")
+@pytest.mark.timeout(2700)
 def test_the_c512_round_runs_to_its_end(lab: Lab, tmp_path: Path) -> None:
     path = lab.checkout / "presets" / "campaigns" / "c512-round.yaml"
     document = read_campaign(path.read_bytes(), where=path.name)
