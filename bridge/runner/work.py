@@ -7,9 +7,10 @@ machine's packages, code that imported a file beyond what is counted here.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,10 @@ _LEAF = ("bridge/__init__.py", "bridge/errors.py", "bridge/canonical.py")
 _TIMEOUT_S = 60.0
 _ASK = (
     "import sys, json; sys.dont_write_bytecode = True; sys.path.insert(0, sys.argv[1]); "
-    "import bootstrap; print(json.dumps(bootstrap.environment()))"
+    "import bootstrap; print(json.dumps([sys.path, bootstrap.environment()]))"
 )
+_told: dict[tuple[str, ...], tuple[tuple[str, ...], object, dict[str, Any]]] = {}
+"""By interpreter and variables: where packages lie, the dates of these folders, what it said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,18 +173,34 @@ def _read_code(commit: str, preset: Preset, find: Callable[[str], Git]) -> dict[
 def read_environment(config: RunnerConfig, trust: Trust) -> dict[str, Any]:
     """The packages that a job of this runner would see, told by its own interpreter.
 
+    It is asked again once a folder that packages lie in has changed.
+
     Raises:
         KakeyaError: the interpreter cannot be asked.
     """
-    folder = trust.folder / "executors"
+    python = config.python or sys.executable
+    key = (python, *(f"{name}={value}" for name, value in sorted(config.env.items())))
+    known = _told.get(key)
+    if known is not None and known[1] == _dates(known[0]):
+        return known[2]
     done = proc.run(
-        [config.python or sys.executable, "-c", _ASK, str(folder)],
+        [python, "-c", _ASK, str(trust.folder / "executors")],
         cwd=Path("/"),
         env={**proc.base_env(), **config.env},
         timeout_s=_TIMEOUT_S,
     )
     try:
-        found = json.loads(done.stdout)
+        places, found = json.loads(done.stdout)
     except ValueError as error:
-        raise KakeyaError("cannot tell its packages", where=config.python) from error
+        raise KakeyaError("cannot tell its packages", where=python) from error
+    _told[key] = (tuple(places), _dates(places), dict(found))
     return dict(found)
+
+
+def _dates(places: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    """When each folder changed last; an installed or removed package changes its folder."""
+    found = []
+    for place in places:
+        with contextlib.suppress(OSError):
+            found.append((place, Path(place).stat().st_mtime_ns))
+    return tuple(found)
