@@ -58,7 +58,7 @@ def measure() -> Iterator[Table]:
 def _sweep(lab: Lab) -> Iterator[Fact]:
     ideal_s = sum(SECONDS) * SEEDS / RUNNERS
     begun_s = time.perf_counter()
-    document = sweep_document("noop-sweep", {}, {"seconds": SECONDS}, SEEDS)
+    document = sweep_document("noop-sweep", {}, {"seconds": list(SECONDS)}, SEEDS)
     cache = lab.folder / "client"
     with open_client(lab.url, lab.checkout, cache, Clock(), Listener()) as client:
         plan = client.campaigns.plan(document)
