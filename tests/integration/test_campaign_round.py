@@ -115,7 +115,7 @@ def test_the_c512_round_runs_to_its_end(lab: Lab, tmp_path: Path) -> None:
         campaign = start_and_leave(lab, document)
         killed = kill_holder(lab, campaign, "c", {"lab-1": first, "lab-2": second})
         course = wait_for_end(lab, campaign, bound_s=2400)
-    assert list(course.decisions) == ["a", "b", *[n for n in course.decisions if n in "cd"]]
+    assert set(list(course.decisions)[:2]) == {"a", "b"}
     assert course.decisions["a"].gates["tracking-exact"] == "pass"
     assert course.decisions["b"].gates["told-apart"] == "pass"
     assert (course.decisions["c"].ran, course.decisions["d"].ran) == (8, 2)
