@@ -1,7 +1,8 @@
 """`python -m evidence recheck`: promoted records of the code commit, each verified again.
 
 A job of its own (preset `evidence-check`): one row of samples for each record, so that the result
-is gated like any other.
+is gated like any other. It asks whether a record follows from its samples; whose signature counts
+changes with the list of keys, and is asked where a record is added (`evidence check-records`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from evidence.packed import SUFFIX
 from evidence.promoted import ROOT, Checked, check_record
 from evidence.verify import RECORD_NAME
 
-SIGNERS = "evidence/signers"
 UNSOUND = frozenset({"tampered", "malformed", "not recomputed"})
 MAX_JOB_BYTES = 1024 * 1024
 
@@ -36,11 +36,7 @@ def recheck(job: Path, code: Path) -> tuple[Checked, ...]:
     if not isinstance(document, dict) or not {"config", "out"} <= document.keys():
         raise UsageError("no job file", where=str(job))
     place = _below_root(code, str(document["config"].get("path", "")))
-    signers = code / SIGNERS
-    found = tuple(
-        check_record(name, files, signers if signers.is_file() else None)
-        for name, files in _records(place, code / ROOT)
-    )
+    found = tuple(check_record(name, files) for name, files in _records(place, code / ROOT))
     out = Path(document["out"])
     (out / "artifacts").mkdir(parents=True, exist_ok=True)
     rows = [row for one in found for row in _rows(one)]

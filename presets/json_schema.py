@@ -21,6 +21,8 @@ from presets.params import (
     StringParam,
 )
 
+_END = r"(?![\s\S])"
+"""The end of a text in every dialect; in Python's, `$` lets a last line break pass."""
 _DIGEST = "^sha256:[0-9a-f]{64}$"
 
 
@@ -49,12 +51,12 @@ def _range(param: Param) -> dict[str, Any]:
 
 def _string(param: Param) -> dict[str, Any]:
     text = cast("StringParam", param)
-    return {"type": "string", "pattern": f"^(?:{text.pattern})$", "maxLength": text.max_length}
+    return {"type": "string", "pattern": f"^(?:{text.pattern}){_END}", "maxLength": text.max_length}
 
 
 def _path(param: Param) -> dict[str, Any]:
     prefix = re.escape(cast("PathParam", param).prefix)
-    return {"type": "string", "pattern": f"^{prefix}(?:/.*)?$", "maxLength": MAX_STRING}
+    return {"type": "string", "pattern": f"^{prefix}(?:/.*)?{_END}", "maxLength": MAX_STRING}
 
 
 _KINDS: dict[str, Callable[[Param], dict[str, Any]]] = {

@@ -194,7 +194,6 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any, str], ...] = (
     ("endless attempts", ("max_attempts",), 10**6, "$.max_attempts"),
     ("waits for ever by zero", ("queue_timeout_s",), 0, "$.queue_timeout_s"),
     ("executor unknown", ("executor",), "shell", "$.executor"),
-    ("executor not allowed", ("executor",), "actions", "$.executor"),
     ("credence above one", ("predictions", 0, "credence"), "1.5", "$.predictions[0].credence"),
     ("credence is NaN", ("predictions", 0, "credence"), "NaN", "$.predictions[0].credence"),
     ("prediction is a path", ("predictions", 0, "id"), "../x", "$.predictions[0].id"),

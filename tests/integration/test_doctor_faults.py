@@ -364,14 +364,14 @@ def shallow(clone: Path) -> None:
 
 
 def changed_record(clone: Path) -> None:
-    (samples,) = (clone / "evidence" / "records").glob("*/*/samples.jsonl.gz")
+    samples, *_ = sorted((clone / "evidence" / "records").glob("*/*/samples.jsonl.gz"))
     lines = unpack(samples.read_bytes(), where="samples").splitlines(keepends=True)
     samples.write_bytes(pack(b"".join(lines[1:])))
     commit_all(clone, "one sample less")
 
 
 def lfs_pointer(clone: Path) -> None:
-    (samples,) = (clone / "evidence" / "records").glob("*/*/samples.jsonl.gz")
+    samples, *_ = sorted((clone / "evidence" / "records").glob("*/*/samples.jsonl.gz"))
     samples.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     commit_all(clone, "a pointer")
 

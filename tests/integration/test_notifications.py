@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,10 +17,17 @@ from tests.servers.receiver import receiving
 from tests.waiting import until
 
 
+def told_by(log: Path) -> dict[str, dict[str, Any]]:
+    """The notices in a folder by the state that they tell."""
+    notices = [json.loads(path.read_bytes()) for path in log.glob("*.json")]
+    return {notice["state"]: notice for notice in notices}
+
+
 def test_every_end_that_a_runner_writes_is_told(lab: Lab, tmp_path: Path) -> None:
-    log = tmp_path / "told.jsonl"
+    log = tmp_path / "told"
+    log.mkdir()
     program = tmp_path / "hook"
-    program.write_text(f"#!/bin/sh\ncat >> {log}; echo >> {log}\n")
+    program.write_text(f"#!/bin/sh\ncat > {log}/$$ && mv {log}/$$ {log}/$$.json\n")
     program.chmod(0o755)
     with receiving() as receiver:
         gone = {"webhook": "http://127.0.0.1:9/none", "timeout_s": 1}
@@ -33,13 +41,9 @@ def test_every_end_that_a_runner_writes_is_told(lab: Lab, tmp_path: Path) -> Non
                 ),
             }
             ends = {state: lab.wait(ref) for state, ref in refs.items()}
-            until(lambda: log.is_file() and len(log.read_text().split()) >= 3, what="three notices")
+            until(lambda: told_by(log).keys() == refs.keys(), what="three notices")
             until(lambda: receiver.taken, what="a notice by POST")
-    told = {
-        notice["state"]: notice
-        for notice in map(json.loads, log.read_text().splitlines())
-        if notice
-    }
+    told = told_by(log)
     assert told.keys() == refs.keys()
     for state, notice in told.items():
         assert notice["id"] == ends[state].job.id
