@@ -62,6 +62,8 @@ def _delete(state: str) -> Callable[[Field], None]:
         ref = until(lambda: next(iter(field.lab.bus.poll().jobs), ""), bound_s=BOUND_S, what="job")
         if state == "running":
             field.wait(ref, "running")
+        else:  # a client that has not yet seen the job has nothing to miss
+            until(lambda: "queued" in field.words("client"), bound_s=BOUND_S, what="the wait")
         field.strike()
         field.raw.run("update-ref", "-d", ref)
         assert client.wait(timeout=BOUND_S) == 4, field.words("client")
