@@ -89,8 +89,17 @@ def derive_request(plan: Campaign, cell: Cell, plan_digest: str | None = None) -
         campaign=Membership(plan.id, plan_digest, cell.node, cell.name),
         reuse=None if plan.fresh else True,
     )
+    return _name(draft)
+
+
+def _name(draft: Request) -> Request:
+    """A cell's request under its own id and nonce, both from the digest of all else in it.
+
+    Args:
+        draft: the request, with the id and nonce of its plan.
+    """
     found = hashlib.sha256(records.to_bytes(draft)).digest()
-    job_id = canonical.make_ulid(canonical.ulid_time_ms(plan.id), found[:10])
+    job_id = canonical.make_ulid(canonical.ulid_time_ms(draft.id), found[:10])
     return replace(draft, id=job_id, nonce=found[10:26].hex())
 
 
@@ -121,11 +130,9 @@ def check_cell(request: Request, plan: Campaign, cell: Cell) -> None:
         IntegrityError: it is something else.
     """
     node = plan.node(cell.node)
-    draft = replace(request, id=plan.id, nonce=plan.nonce)
-    found = hashlib.sha256(records.to_bytes(draft)).digest()
+    named = _name(replace(request, id=plan.id, nonce=plan.nonce))
     fits = (
-        request.id == canonical.make_ulid(canonical.ulid_time_ms(plan.id), found[:10])
-        and request.nonce == found[10:26].hex()
+        (request.id, request.nonce) == (named.id, named.nonce)
         and request.preset == node.preset
         and dict(request.params) == {**node.params, **cell.values}
     )

@@ -76,6 +76,11 @@ def main(path: str) -> None:
     config = load_config(Path(path))
     trust = open_trust(config.trusted, None, config.state_dir, allow_edits=True)
     runner = make_runner(config, trust)
+    serve(runner)
+
+
+def serve(runner: Runner) -> None:
+    """Serve until SIGTERM."""
     stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
     runner.open()

@@ -17,9 +17,10 @@ from bridge.canonical import digest_bytes, is_ulid, make_ulid
 from bridge.client.amending import name_changes, replace_plan
 from bridge.client.checkout import requester_name, resolve_code
 from bridge.client.code import check_code, push_code
+from bridge.client.draft import Frame
 from bridge.client.embedded import serve
 from bridge.client.founding import utc_text
-from bridge.client.planning import Frame, find_problems, freeze_plan
+from bridge.client.planning import find_problems, freeze_plan
 from bridge.client.progress import CampaignStatus, tell_campaign
 from bridge.client.results import check_paths, write_below
 from bridge.client.signature import sign_by

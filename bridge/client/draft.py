@@ -28,10 +28,10 @@ _REMEDY = "correct each line above; kakeya_remote presets {name} shows params an
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What the client itself puts into every request.
+    """What the client itself puts into every request and plan.
 
     Attributes:
-        id: the new job's id.
+        id: of the new job or campaign.
         bus: the bus's own id.
         code: full oid of the code commit.
         labels: added to the preset's own.

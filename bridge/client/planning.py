@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from bridge import canonical, records, schema
 from bridge.bus.pooling import spec_of
 from bridge.cells import SEED, all_cells, cells_of, derive_request
-from bridge.client.draft import read_params
+from bridge.client.draft import Frame, read_params
 from bridge.client.power import find_hopeless
 from bridge.errors import KakeyaError, ManifestError
 from bridge.plans import (
@@ -32,19 +31,6 @@ from presets.strict_yaml import load
 _REMEDY = (
     "docs/campaigns.md describes every key; kakeya_remote presets NAME shows params and bounds"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """What the client itself puts into a plan; `labels` are added to those of each preset."""
-
-    id: str
-    bus: str
-    code: str
-    labels: tuple[str, ...]
-    requested_by: str
-    requested_at: str
-    nonce: str
 
 
 def read_campaign(data: bytes, *, where: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ through every state of the table: a job that says nothing never comes to `runnin
 
 from __future__ import annotations
 
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from bridge.runner.config import load_config
 from bridge.runner.daemon import Runner
 from bridge.runner.trust import open_trust
 from presets.definition import Preset
-from tests.instant import InstantAttempt
+from tests.instant import InstantAttempt, serve
 
 NETWORK_TIMEOUT_S = 6.0
 
@@ -60,13 +59,7 @@ def main(path: str) -> None:
     trust = open_trust(config.trusted, None, config.state_dir, allow_edits=True)
     bus = GitBus(config.bus, config.cache_dir, refs=config.refs, profile=config.profile)
     runner = Runner(config, trust, bus, make_attempt=SpeakingAttempt)  # type: ignore[arg-type]
-    stop: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
-    runner.open()
-    try:
-        runner.run(lambda: bool(stop))
-    finally:
-        runner.close()
+    serve(runner)
 
 
 if __name__ == "__main__":

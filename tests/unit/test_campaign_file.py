@@ -11,7 +11,8 @@ import yaml
 
 from bridge.bus.pooling import axes_of, spec_of
 from bridge.cells import all_cells
-from bridge.client.planning import Frame, freeze_plan, read_campaign, sweep_document
+from bridge.client.draft import Frame
+from bridge.client.planning import freeze_plan, read_campaign, sweep_document
 from bridge.errors import ManifestError
 from bridge.plans import Campaign
 from evidence.spec import parse_spec

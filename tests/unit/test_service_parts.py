@@ -62,6 +62,7 @@ def test_without_a_manager_nothing_is_said_and_a_dead_one_harms_nobody(tmp_path:
         notice.beat()
         notice.stopping("over")
         notice.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_process_is_not_asked_for_signs_of_life(tmp_path: Path) -> None:
