@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import socket
 import threading
 import time
@@ -17,6 +19,7 @@ import psutil
 from benchmarks.measure import Fact, Table
 from benchmarks.scene import NAMES, SLOTS, missing_parts, open_scene
 from bridge.bus.commits import compose_request
+from bridge.bus.profile import PROFILES
 from bridge.bus.refs import Refs
 from bridge.bus.remote import Update
 from bridge.bus.requester import RequesterBus
@@ -83,8 +86,16 @@ def measure() -> Iterator[Table]:
     yield Table(
         "Processor time of an idle runner",
         f"The shipped runner and all its git processes for {_WATCH_S:g} s, after "
-        f"{_SETTLE_S:g} s of back-off; heartbeats go on. The server's work is not counted.",
-        tuple(_processor(name, profile) for name in names for profile in ("local", "self-hosted")),
+        f"{_SETTLE_S:g} s of back-off; heartbeats go on. The server's work is not counted over "
+        "HTTP; over a path git's own server side is a child of the client's. *By hand* is the "
+        "floor: a `git push` of a ready commit for each heartbeat and a `git ls-remote` for each "
+        "poll, at the profile's pace, with no Python around them that is counted.",
+        tuple(
+            measured(name, profile)
+            for name in names
+            for profile in ("local", "self-hosted")
+            for measured in (_processor, _by_hand)
+        ),
     )
 
 
@@ -127,6 +138,30 @@ def _processor(name: str, profile: str) -> Fact:
         share = (_spent_s(process) - before) / (time.monotonic() - start_s) * 100
         title = f"{NAMES[name]}, profile {profile}"
         return Fact(title, 1, share, "% of a core", 1.0)
+
+
+def _by_hand(name: str, profile: str) -> Fact:
+    """The same pace with plain git: what its processes alone cost."""
+    pace = PROFILES[profile]
+    with open_scene(name) as scene:
+        beats, polls = math.ceil(_WATCH_S / pace.heartbeat_s), math.ceil(_WATCH_S / pace.poll_max_s)
+        commits = scene.make_commits(beats)
+        ref = scene.next_ref()
+        due = [
+            *((n * pace.heartbeat_s, ("push", "-q", scene.remote.url, f"{commit}:{ref}"))
+              for n, commit in enumerate(commits)),
+            *((n * pace.poll_max_s, ("ls-remote", scene.remote.url)) for n in range(polls)),
+        ]  # fmt: skip
+        before, start_s = os.times(), time.monotonic()
+        for at_s, command in sorted(due):
+            time.sleep(max(0.0, start_s + at_s - time.monotonic()))
+            scene.git(*command)
+        time.sleep(max(0.0, start_s + _WATCH_S - time.monotonic()))
+        now, took_s = os.times(), time.monotonic() - start_s
+        spent_s = now.children_user + now.children_system
+        spent_s -= before.children_user + before.children_system
+        title = f"{NAMES[name]}, profile {profile}, by hand with the git CLI"
+        return Fact(title, 1, spent_s / took_s * 100, "% of a core")
 
 
 def _spent_s(process: psutil.Process) -> float:

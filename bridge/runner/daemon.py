@@ -41,6 +41,7 @@ from bridge.version import VERSION
 
 _TICK_S = 0.01
 _STEADY_POLLS = 20  # at the shortest pause after every move: often another follows
+_VAIN_SHARE = 10  # a look at a changed stamp that found nothing is followed by a rest ten times it
 _LEAST_PAUSE_S = 0.002
 _CANCEL_S = 8.0
 """GitHub Actions kills a cancelled step ten seconds after it asked it to end."""
@@ -101,6 +102,7 @@ class Runner:
         self._has_pushed = self._more_wait = False
         self._stamp: tuple[int, ...] | None = None
         self._steady = 0
+        self._rest_until_s = float("-inf")
         self._gap_s = config.profile.push_gap_s
         self._poll_every_s = config.profile.poll_min_s
         self._lock = FileLock(config.state_dir / "session.lock", timeout=0)
@@ -247,7 +249,8 @@ class Runner:
     def _is_look_due(self, now_s: float) -> bool:
         """Whether to poll in this cycle; a result does not wait for that unless jobs wait too."""
         waited_s = now_s - self._polled_at_s
-        if waited_s >= self.config.profile.poll_min_s and self.bus.stamp() != self._stamp:
+        rested = waited_s >= self.config.profile.poll_min_s and now_s >= self._rest_until_s
+        if rested and self.bus.stamp() != self._stamp:
             return True
         if self._batch and not self._more_wait:
             return waited_s >= self.config.profile.poll_max_s
@@ -279,10 +282,13 @@ class Runner:
             fresh_s=self._heart.fresh_s(snapshot),
         )
         profile = self.config.profile
+        if self._stamp is not None:  # it tells when to look again
+            self._rest_until_s = self._polled_at_s + (0.0 if moved else _VAIN_SHARE * cost_s)
         self._steady = _STEADY_POLLS if moved else max(0, self._steady - 1)
         slower_s = min(self._poll_every_s * 1.5, profile.poll_max_s)
         soon_s = max(profile.poll_min_s, cost_s)  # leaves the machine to the jobs as long
-        self._poll_every_s = soon_s if self._steady else slower_s
+        hurries = self._steady and self._stamp is None
+        self._poll_every_s = soon_s if hurries else slower_s
 
     def _claim(self, snapshot: Snapshot, now_s: float) -> None:
         used = self._held.used()

@@ -83,10 +83,14 @@ class Queue:
         self.executors = tuple(config.executors)
 
     def update(self, snapshot: Snapshot, now_s: float) -> bool:
-        """Take over a poll; whether anything moved."""
+        """Take over a poll; whether a job came, ended or went.
+
+        The steps of a job under way do not count: nothing is to be done about them, and four
+        runners that hurry after each other's logs take a third of a core each.
+        """
         tips = {ref: tip for ref, (_, tip) in snapshot.jobs.items()}
         moved = [ref for ref, tip in tips.items() if self._oid(ref) != tip.oid]
-        changed = bool(moved) or len(tips) != len(self._tips)
+        changed = any(_haste(tips[ref]) != 1 for ref in moved) or len(tips) != len(self._tips)
         self._labels = {ref: (job.label, job.priority) for ref, (job, _) in snapshot.jobs.items()}
         for ref in moved:
             # what stood here when this session came may have stood for long
@@ -140,6 +144,8 @@ class Queue:
             and self._labels[ref][0] in self._config.labels
             and self.only in (None, self._chains[ref].job.id)
         ]
+        if any((request := self._chains[ref].request) and request.reuse for ref in waiting):
+            self._read_moved(bus, own, ended_too=True)  # one that just ended may answer it
         priorities = {ref: self._labels[ref][1] for ref in waiting}
         for ref in order_queue(waiting, priorities, self._order, self.claims_made, self._chance):
             chain = self._chains[ref]
@@ -166,21 +172,27 @@ class Queue:
             mark = sign_of_life(chain.claim_oid, beat_tip.oid if beat_tip else None, beat)
             yield ForeignHold(chain, mark, lease_of(chain.claim), chain.claim.heartbeat_s)
 
-    def _read_moved(self, bus: Bus, own: Container[str]) -> None:
+    def _read_moved(self, bus: Bus, own: Container[str], *, ended_too: bool = False) -> None:
         """Read the jobs that moved, the first few of them, by one fetch.
 
         What a commit's subject says only decides what is read when: anybody can write anything
         there, so every chain is read before it counts as held or ended. But what says that it
         waits for nobody is read only when it has stood still for a heartbeat: while others work,
         that saves most reads, and nothing is ever decided of a job that still moves.
+
+        Args:
+            bus: where the jobs are read.
+            own: ids of the jobs that this session holds.
+            ended_too: read at once what says that it has ended, too.
         """
+        due = {0, 2} if ended_too else {0}
         moved = [
             ref
             for ref, tip in self._tips.items()
             if not self._is_known(ref)
             and self._unreadable.get(ref) != tip.oid
             and ref.rpartition("/")[2][1:] not in own
-            and (_haste(tip) == 0 or self._stood_s(ref) >= self._config.profile.heartbeat_s)
+            and (_haste(tip) in due or self._stood_s(ref) >= self._config.profile.heartbeat_s)
         ]
         moved.sort(key=lambda ref: (_haste(self._tips[ref]), self._labels[ref][1]))
         first = moved[:LOADS_PER_LOOK]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,18 @@ def test_the_same_work_is_answered_with_the_evidence_of_then(lab: Lab, tmp_path:
     with lab.runner("lab-2"):
         third = lab.wait(lab.submit("noop", {"seconds": 0.5}, reuse=True))
     assert origin_of(third) in {chain.job.id for chain in (first, second, fresh)}
+
+
+def test_what_has_just_ended_elsewhere_is_reused(lab: Lab) -> None:
+    with ExitStack() as stack:
+        for name in ("lab-1", "lab-2"):
+            stack.enter_context(lab.runner(name, labels=["any", name]))
+        wanted = {"seconds": 0.5}
+        first = lab.wait(lab.submit("noop", wanted, reuse=True, labels=("any", "lab-1")))
+        # the other runner has had no second in which it would have read this by itself
+        second = lab.wait(lab.submit("noop", wanted, reuse=True, labels=("any", "lab-2")))
+    assert origin_of(first) is None
+    assert origin_of(second) == first.job.id
 
 
 def test_evidence_that_does_not_hold_is_not_reused(lab: Lab) -> None:
