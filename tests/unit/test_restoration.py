@@ -19,11 +19,11 @@ from workloads.__main__ import main
 from workloads.restoration.drafters import truncate
 from workloads.restoration.fitting import fit, fit_ridge, judge
 from workloads.restoration.losses import LOSSES
-from workloads.restoration.projection import FThetaConfig, FThetaProjection
-from workloads.restoration.sources import Drafter
 from workloads.restoration.targets import Teacher
 from workloads.shared import job
 from workloads.shared.curriculum import Stage, train_on_needles
+from workloads.shared.restored.projection import FThetaConfig, FThetaProjection
+from workloads.shared.restored.sources import Drafter
 from workloads.shared.tiny_models import build_tiny
 
 PRESETS = Path(__file__).parents[2] / "presets"

@@ -7,11 +7,11 @@ import pytest
 pytest.importorskip("transformers")
 import torch
 
-from workloads.restoration import plans
-from workloads.restoration.projection import FThetaConfig, FThetaProjection
-from workloads.restoration.sources import Drafter, MixedSource, OwnSource, ProjectedSource
-from workloads.restoration.verifier import Verifier
 from workloads.shared.layers import FULL, list_attention_layers
+from workloads.shared.restored import plans
+from workloads.shared.restored.projection import FThetaConfig, FThetaProjection
+from workloads.shared.restored.sources import Drafter, MixedSource, OwnSource, ProjectedSource
+from workloads.shared.restored.verifier import Verifier
 from workloads.shared.tiny_models import build_tiny
 
 LENGTH = 90

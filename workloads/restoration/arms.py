@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from workloads.restoration import plans
-from workloads.restoration.plans import Plan
 from workloads.shared.layers import FULL, SLIDING, AttentionLayer
+from workloads.shared.restored import plans
+from workloads.shared.restored.plans import Plan
 
 ArmName = Literal[
     "full",

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from workloads.restoration.losses import LOSSES, LossName
-from workloads.restoration.projection import FThetaConfig, FThetaProjection
-from workloads.restoration.sources import Drafter
 from workloads.restoration.targets import Targets, Teacher, measure_relative_errors
+from workloads.shared.restored.projection import FThetaConfig, FThetaProjection
+from workloads.shared.restored.sources import Drafter
 from workloads.shared.schedules import warm_cosine
 from workloads.shared.snapshots import read_snapshot, write_snapshot
 

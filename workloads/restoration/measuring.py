@@ -11,11 +11,11 @@ from workloads.restoration.arms import ARMS, ArmName, Bounds
 from workloads.restoration.config import Config
 from workloads.restoration.fitting import FitStep
 from workloads.restoration.losses import LossName
-from workloads.restoration.sources import MixedSource, OwnSource, ProjectedSource, Source
 from workloads.restoration.subjects import Fitted, Subject
-from workloads.restoration.verifier import Verifier
 from workloads.shared.journal import Entry
 from workloads.shared.layers import FULL, SLIDING, AttentionLayer
+from workloads.shared.restored.sources import MixedSource, OwnSource, ProjectedSource, Source
+from workloads.shared.restored.verifier import Verifier
 from workloads.shared.samples import Sample
 from workloads.shared.tasks import Problem, Unit
 from workloads.shared.verifiers import NO_INPUT

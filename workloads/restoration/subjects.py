@@ -13,13 +13,13 @@ from workloads.restoration.config import Config
 from workloads.restoration.drafters import truncate
 from workloads.restoration.fitting import FitStep, fit, fit_ridge
 from workloads.restoration.losses import LossName
-from workloads.restoration.projection import FThetaConfig, FThetaProjection
-from workloads.restoration.sources import Drafter
 from workloads.restoration.targets import Targets, Teacher
 from workloads.shared import models
 from workloads.shared.context import Context
 from workloads.shared.job import digest_config
 from workloads.shared.pace import Pace
+from workloads.shared.restored.projection import FThetaConfig, FThetaProjection
+from workloads.shared.restored.sources import Drafter
 from workloads.shared.tasks import Task
 from workloads.shared.tiny_models import build_tiny
 from workloads.shared.verifiers import load_verifier

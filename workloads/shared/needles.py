@@ -95,6 +95,18 @@ def draw_needles(random_source: random.Random, count: int) -> list[Needle]:
     return [Needle(subject, str(code)) for subject, code in zip(subjects, codes, strict=True)]
 
 
+def read_essays(folder: Path) -> str:
+    """The `*.txt` files below `folder` as one text, in the order of their names.
+
+    Raises:
+        UsageError: there are none.
+    """
+    paths = sorted(folder.rglob("*.txt"), key=lambda path: path.relative_to(folder).as_posix())
+    if not paths:
+        raise UsageError("holds no .txt file", where=str(folder))
+    return "\n\n".join(path.read_text("utf-8", errors="replace").strip() for path in paths)
+
+
 class Haystack:
     """A long text as token ids, and the prompts that are cut from it.
 
@@ -128,11 +140,7 @@ class Haystack:
         Raises:
             UsageError: there are none.
         """
-        paths = sorted(folder.rglob("*.txt"), key=lambda path: path.relative_to(folder).as_posix())
-        if not paths:
-            raise UsageError("holds no .txt file", where=str(folder))
-        text = "\n\n".join(path.read_text("utf-8", errors="replace").strip() for path in paths)
-        return cls(tokenizer, text, chat=chat)
+        return cls(tokenizer, read_essays(folder), chat=chat)
 
     def make_prompt(
         self,

@@ -11,107 +11,19 @@ included, all of [sink, T - window) is read restored.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import Cache
-from transformers.cache_utils import DummyLayer, DynamicLayer
+from transformers.cache_utils import DummyLayer
 
-from workloads.restoration.plans import Plan
-from workloads.restoration.sources import Source
 from workloads.shared.attention import to_additive
 from workloads.shared.layers import AttentionLayer, Rotation, capturing, list_attention_layers
-
-Restore = Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]
-
-
-class HeldLayer(DynamicLayer):  # type: ignore[misc]
-    """One layer's exact K/V entries, (B, H, K, D), with their original positions.
-
-    Attributes:
-        positions: (K,) of the entries that are kept.
-        seen: positions gone by.
-    """
-
-    def __init__(self, plan: Plan, restore: Restore) -> None:
-        super().__init__()
-        self.keys: torch.Tensor
-        self.values: torch.Tensor
-        self.plan = plan
-        self.seen = 0
-        self.positions = torch.empty(0, dtype=torch.long)
-        self.replaced_below = 0
-        self._restore = restore
-
-    def find_restored(self, count: int) -> range:
-        """The positions that the next `count` queries read restored."""
-        plan = self.plan
-        if plan.window is None or not plan.restored:
-            return range(0)
-        low = plan.sink if plan.reach is None else max(plan.sink, self.seen - plan.reach + 1)
-        high = max(self.seen + count - plan.window, min(self.replaced_below, self.seen + count))
-        return range(low, max(low, high))
-
-    def see(self, queries: torch.Tensor) -> torch.Tensor:
-        """Whether each of the next queries (Q,) sees each key (K,): restored, kept, then new."""
-        plan, rows = self.plan, queries[:, None]
-        spared = self.find_restored(len(queries))
-        restored = torch.arange(spared.start, spared.stop, device=queries.device)[None, :]
-        exact = torch.cat([self.positions.to(queries.device), queries])[None, :]
-        seen_exact = exact <= rows
-        seen_restored = restored <= rows
-        if plan.window is not None:
-            edge = (rows - plan.window).clamp(min=self.replaced_below - 1)
-            seen_exact &= (exact < plan.sink) | (exact > edge)
-            seen_restored &= restored <= edge
-        if plan.native is not None:
-            seen_exact &= exact > rows - plan.native
-            seen_restored &= restored > rows - plan.native
-        return torch.cat([seen_restored, seen_exact], dim=1)
-
-    def update(
-        self,
-        key_states: torch.Tensor,
-        value_states: torch.Tensor,
-        *args: object,
-        **kwargs: object,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append (B, H, Q, D) entries, free what no later query reads, give what these read."""
-        del args, kwargs
-        spared = self.find_restored(key_states.shape[-2])
-        keys, values = super().update(key_states, value_states)
-        self._free(key_states.shape[-2])
-        if not spared:
-            return keys, values
-        restored = self._restore(spared.start, spared.stop)
-        return torch.cat([restored[0], keys], -2), torch.cat([restored[1], values], -2)
-
-    def _free(self, count: int) -> None:
-        device = self.keys.device
-        new = torch.arange(self.seen, self.seen + count, device=device)
-        positions = torch.cat([self.positions.to(device), new])
-        self.seen += count
-        keep = torch.ones_like(positions, dtype=torch.bool)
-        if self.plan.window is not None:
-            # The next query, at `seen`, brings its own entry: window - 1 older ones stay.
-            keep = positions > self.seen - self.plan.window
-            sink = positions < self.plan.sink
-            if self.plan.native is not None:
-                sink &= positions > self.seen - self.plan.native
-            keep |= sink
-        if not bool(keep.all()):
-            index = keep.nonzero().squeeze(1)
-            # Indexing copies into tensors of the kept size; the larger ones are then freed.
-            self.keys = self.keys.index_select(-2, index)
-            self.values = self.values.index_select(-2, index)
-            positions = positions.index_select(0, index)
-        self.positions = positions
-
-    def get_seq_length(self) -> int:
-        """Positions gone by, not entries kept."""
-        return self.seen
+from workloads.shared.restored.entries import HeldLayer, Restore
+from workloads.shared.restored.plans import Plan
+from workloads.shared.restored.sources import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +43,7 @@ class Verifier:
         source: of restored K/V; needed where a plan restores.
         chunk: prompt positions in one forward at most.
         replaced: the seed's prefill instead of streaming.
+        recording: whether every `read` is followed by a `rollback`, of nothing perhaps.
 
     Attributes:
         restored: positions that were read restored, summed over layers and forwards.
@@ -144,7 +57,11 @@ class Verifier:
         *,
         chunk: int = 256,
         replaced: bool = False,
+        recording: bool = False,
     ) -> None:
+        self._recording = recording
+        if recording and source is not None:
+            source.record()
         self._model = model
         self._layers = list_attention_layers(model)
         self._rotation = Rotation(model)
@@ -156,7 +73,9 @@ class Verifier:
         self._held: dict[int, HeldLayer] = {}
         for layer in self._layers:
             if layer.owns:
-                self._held[layer.index] = HeldLayer(plans[layer.index], self._make_restore(layer))
+                self._held[layer.index] = HeldLayer(
+                    plans[layer.index], self._make_restore(layer), recording=recording
+                )
         last = max(self._held)
         self.cache = Cache(
             layers=[self._held.get(index) or DummyLayer() for index in range(last + 1)]
@@ -175,13 +94,27 @@ class Verifier:
         logits = None
         with self._attached():
             for start in range(0, length, self._chunk):
-                logits = self._forward(ids[:, start : start + self._chunk])
+                logits = self._forward(ids[:, start : start + self._chunk])[:, -1]
             assert logits is not None
             held = self.measure_bytes()
             tokens = [logits.argmax(-1, keepdim=True)]
             for _ in range(new_tokens - 1):
-                tokens.append(self._forward(tokens[-1]).argmax(-1, keepdim=True))
+                tokens.append(self._forward(tokens[-1])[:, -1].argmax(-1, keepdim=True))
         return Decoded(torch.cat(tokens, 1).cpu(), held)
+
+    def read(self, ids: torch.Tensor, *, last: bool = False) -> torch.Tensor:
+        """Logits (B, Q, V) after each of the next tokens (B, Q); (B, 1, V) after the last."""
+        with self._attached():
+            return self._forward(ids, keep=1 if last else 0)
+
+    def rollback(self, count: int) -> None:
+        """Forget the last `count` tokens of the last `read`."""
+        for entries in self._held.values():
+            entries.rollback(count)
+        self._seen -= count
+        if self._source is not None:
+            self._source.rollback(count)
+            self._source.settle(self._find_first_needed())
 
     def measure_bytes(self) -> dict[str, int]:
         """Bytes allocated for the verifier's entries, what the source holds, and the drafter's."""
@@ -199,8 +132,8 @@ class Verifier:
             "drafter": _measure(drafter),
         }
 
-    def _forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """Logits (B, V) after the last of `ids` (B, Q)."""
+    def _forward(self, ids: torch.Tensor, *, keep: int = 1) -> torch.Tensor:
+        """Logits (B, K, V) after the last `keep` of `ids` (B, Q), all of them where 0."""
         count = ids.shape[1]
         positions = torch.arange(self._seen, self._seen + count, device=ids.device)
         if self._source is not None:
@@ -212,12 +145,12 @@ class Verifier:
             attention_mask=self._make_placeholder(count, ids.device),
             past_key_values=self.cache,
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=keep,
         )
         self._seen += count
-        if self._source is not None:
+        if self._source is not None and not self._recording:
             self._source.settle(self._find_first_needed())
-        logits: torch.Tensor = result.logits[:, -1].float()
+        logits: torch.Tensor = result.logits.float()
         return logits
 
     def _prepare(self, positions: torch.Tensor) -> None:

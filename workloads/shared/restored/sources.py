@@ -7,10 +7,9 @@ from typing import Any, Protocol
 import torch
 from transformers import DynamicCache
 
-from workloads.restoration.projection import FThetaProjection
 from workloads.shared.layers import capturing, list_attention_layers
-
-Pair = tuple[torch.Tensor, torch.Tensor]
+from workloads.shared.restored.projection import FThetaProjection
+from workloads.shared.restored.rows import Pair, Rows
 
 
 class Source(Protocol):
@@ -28,44 +27,17 @@ class Source(Protocol):
     def settle(self, first: int) -> None:
         """No position before `first` will be asked for again: free what only they need."""
 
+    def record(self) -> None:
+        """From the start of a text on, be ready to roll back; every read is followed by one."""
+
+    def rollback(self, count: int) -> None:
+        """Forget the last `count` positions of the last read."""
+
     def held(self) -> list[torch.Tensor]:
         """Every tensor that is held for evicted positions, the drafter's own cache apart."""
 
     def held_by_drafter(self) -> list[torch.Tensor]:
         """The tensors of the drafter's cache."""
-
-
-class Rows:
-    """A pair of tensors that grows along positions and is freed from the front."""
-
-    def __init__(self) -> None:
-        self.pair: Pair | None = None
-        self.first = 0
-
-    def append(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Add (B, Q, ...) rows; what is stored is a copy without spare room."""
-        if self.pair is None:
-            self.pair = keys.clone(), values.clone()
-        else:
-            self.pair = torch.cat([self.pair[0], keys], 1), torch.cat([self.pair[1], values], 1)
-
-    def take(self, low: int, high: int) -> Pair:
-        """The rows at positions low to high - 1."""
-        assert self.pair is not None
-        assert low >= self.first, "asked for a position whose rows were freed"
-        span = slice(low - self.first, high - self.first)
-        return self.pair[0][:, span], self.pair[1][:, span]
-
-    def settle(self, first: int) -> None:
-        """Free the rows before `first`; the copy that stays is of its own size."""
-        if self.pair is not None and first > self.first:
-            start = first - self.first
-            self.pair = self.pair[0][:, start:].clone(), self.pair[1][:, start:].clone()
-            self.first = first
-
-    def held(self) -> list[torch.Tensor]:
-        """The tensors."""
-        return list(self.pair or ())
 
 
 class Drafter:
@@ -92,6 +64,17 @@ class Drafter:
     def restart(self) -> None:
         """Start a text that comes in parts."""
         self._cache = DynamicCache(config=self.model.config)
+
+    def record(self) -> None:
+        """Keep what a window leaves behind until `rollback`."""
+        assert self._cache is not None, "a text was started"
+        self._cache.activate_past_recording()
+
+    def rollback(self, count: int) -> None:
+        """Forget the last `count` tokens, and free what the window has left behind."""
+        assert self._cache is not None, "a text was started"
+        self._cache.crop(-count)
+        self._trim()
 
     def forget(self) -> None:
         """Read whole texts from now on, each for itself and without a cache."""
@@ -165,6 +148,15 @@ class ProjectedSource:
         """See `Source.settle`."""
         self.latents.settle(first)
 
+    def record(self) -> None:
+        """See `Source.record`."""
+        self.drafter.record()
+
+    def rollback(self, count: int) -> None:
+        """See `Source.rollback`."""
+        self.latents.drop(count)
+        self.drafter.rollback(count)
+
     def held(self) -> list[torch.Tensor]:
         """The latents."""
         return self.latents.held()
@@ -195,6 +187,14 @@ class OwnSource:
         """See `Source.settle`."""
         for rows in self._rows.values():
             rows.settle(first)
+
+    def record(self) -> None:
+        """Rows can always be dropped."""
+
+    def rollback(self, count: int) -> None:
+        """See `Source.rollback`."""
+        for rows in self._rows.values():
+            rows.drop(count)
 
     def held(self) -> list[torch.Tensor]:
         """Everything it caught."""
@@ -246,6 +246,15 @@ class MixedSource:
         """See `Source.settle`."""
         self._own.settle(first)
         self._projected.settle(first)
+
+    def record(self) -> None:
+        """See `Source.record`."""
+        self._projected.record()
+
+    def rollback(self, count: int) -> None:
+        """See `Source.rollback`."""
+        self._own.rollback(count)
+        self._projected.rollback(count)
 
     def held(self) -> list[torch.Tensor]:
         """What both hold."""
