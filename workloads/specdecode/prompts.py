@@ -42,8 +42,8 @@ class Prompts(Protocol):
 class BoilerplatePrompts:
     """Declarations of kinds that the verifier was trained on (`in`), and of others (`out`)."""
 
-    kinds = ("in", "out")
-    tokenizer = None
+    kinds: tuple[str, ...] = ("in", "out")
+    tokenizer: Any = None
 
     def draw(self, kind: str, seed: int, index: int, length: int) -> list[int]:
         """See `Prompts.draw`; names are drawn together as training never drew them."""
@@ -62,12 +62,14 @@ class RealPrompts:
     The first 70 % of problems and of the essays' text are for training.
     """
 
-    kinds = ("code", "essay")
+    kinds: tuple[str, ...] = ("code", "essay")
 
     def __init__(self, tokenizer: Any, problems: Sequence[str], essays: str) -> None:
         self.tokenizer = tokenizer
-        self._code = [tokenizer.encode(one, add_special_tokens=False) for one in problems]
-        self._essays = tokenizer.encode(essays, add_special_tokens=False)
+        self._code: list[list[int]] = [
+            tokenizer.encode(one, add_special_tokens=False) for one in problems
+        ]
+        self._essays: list[int] = tokenizer.encode(essays, add_special_tokens=False)
 
     def draw(self, kind: str, seed: int, index: int, length: int) -> list[int]:
         """See `Prompts.draw`."""
