@@ -21,7 +21,7 @@ from workloads.ams_v4.language import SyntheticLanguage, draw_session, is_held
 from workloads.ams_v4.memory import Memory
 from workloads.ams_v4.sessions import Exam, fill_stores, sit_without_memory
 from workloads.ams_v4.training import draw_lesson, make_memory
-from workloads.ams_v4.trees import CAPACITY, DirectionTree
+from workloads.shared.directions import CAPACITY, DirectionTree
 from workloads.shared.synthetic import KEYS, VALUES
 from workloads.shared.tiny_models import build_tiny
 

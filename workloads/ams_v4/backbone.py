@@ -1,7 +1,4 @@
-"""The frozen language model behind a memory: what it makes of texts, and what it says to a prefix.
-
-Rows are filled up on the right; a causal model cannot see that, so no mask is needed.
-"""
+"""The frozen language model behind a memory: what it makes of facts told one after another."""
 
 from __future__ import annotations
 
@@ -14,14 +11,8 @@ import torch
 from torch.nn import functional
 
 from workloads.ams_v4.bundles import Reading
-from workloads.ams_v4.language import (
-    Language,
-    Session,
-    label_answers,
-    pad_rows,
-    weigh_tokens,
-)
-from workloads.shared.synthetic import IGNORED
+from workloads.ams_v4.language import Language, Session, weigh_tokens
+from workloads.shared.frozen import FrozenModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +24,7 @@ class Texts:
     surprise: torch.Tensor
 
 
-class Backbone:
+class Backbone(FrozenModel):
     """A causal language model that is never trained here.
 
     Args:
@@ -42,71 +33,26 @@ class Backbone:
     """
 
     def __init__(self, model: Any, language: Language) -> None:
-        self.model = model.eval().requires_grad_(False)
-        self.language = language
-        self.embed = model.get_input_embeddings()  # some classes scale in it
-        self.width = int(self.embed.weight.shape[1])
-        self.device = self.embed.weight.device
         source = random.Random("ams_v4/1 idf")  # noqa: S311  (a seed, not a secret)
-        self.weights = weigh_tokens(language, source).to(self.device)
-
-    @property
-    def loudness(self) -> float:
-        """Mean norm of a token's embedding as the model sees it."""
-        ids = torch.arange(self.language.vocabulary, device=self.device)
-        return float(self.embed(ids).float().norm(dim=-1).mean())
+        super().__init__(model, weigh_tokens(language, source))
+        self.language = language
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def read(self, rows: Sequence[Sequence[int]]) -> Texts:
         """What the model makes of texts."""
-        ids, mask = pad_rows(rows)
-        ids, mask = ids.to(self.device), mask.to(self.device)
-        answer = self.model(input_ids=ids, output_hidden_states=True, use_cache=False)
+        states = self.compute_states(rows)
+        ids, mask = states.ids, states.mask
         share = mask[..., None].float()
-        hidden = (answer.hidden_states[-1].float() * share).sum(1) / share.sum(1)
+        hidden = (states.hidden * share).sum(1) / share.sum(1)
         weights = self.weights[ids] * mask
         units = functional.normalize(self.embed(ids).float(), dim=-1)
         content = (units * weights[..., None]).sum(1) / weights.sum(1, keepdim=True).clamp_min(1e-6)
         following = functional.cross_entropy(
-            answer.logits[:, :-1].float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
+            states.logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
         ).view(len(rows), -1)
         counted = mask[:, 1:].float()
         surprise = (following * counted).sum(1) / counted.sum(1).clamp_min(1)
         return Texts(hidden, content, surprise)
-
-    def predict(
-        self, prefix: torch.Tensor | None, ids: torch.Tensor, labels: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss (B,) over the labelled tokens in nats, and whether every one comes first (B,).
-
-        Args:
-            prefix: (B, P, d) before the tokens; None for none.
-            ids: (B, T) tokens.
-            labels: (B, T) what must follow, `IGNORED` elsewhere.
-        """
-        embedded = self.embed(ids)
-        if prefix is not None:
-            embedded = torch.cat([prefix.to(embedded.dtype), embedded], 1)
-        logits = self.model(inputs_embeds=embedded, use_cache=False).logits[:, -ids.shape[1] :]
-        asked = labels != IGNORED
-        losses = functional.cross_entropy(
-            logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
-        ).view(labels.shape)
-        right = ((logits.argmax(-1) == labels) | ~asked).all(-1)
-        return losses.sum(-1) / asked.sum(-1), right
-
-    def answer(
-        self,
-        prefix: torch.Tensor | None,
-        prompts: Sequence[Sequence[int]],
-        answers: Sequence[Sequence[int]],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `predict`, for prompts and the answers to them.
-
-        All answer tokens come first exactly when greedy decoding gives the answer.
-        """
-        ids, labels = label_answers(prompts, answers)
-        return self.predict(prefix, ids.to(self.device), labels.to(self.device))
 
     def read_sessions(self, sessions: Sequence[Session]) -> Reading:
         """The texts of sessions (S, N), told one after another; all of one length."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,7 +10,7 @@ import torch
 
 from bridge import canonical
 from workloads.shared import synthetic
-from workloads.shared.synthetic import ASK, CODE, FILLERS, IGNORED, KEYS, OF, PAD, STOP, THE, VALUES
+from workloads.shared.synthetic import ASK, CODE, FILLERS, KEYS, OF, STOP, THE, VALUES
 from workloads.shared.synthetic import WHAT as WHICH
 
 HELD_EVERY = 5  # of the pairs (subject, value), one in so many is never trained on
@@ -166,26 +165,3 @@ def weigh_tokens(language: Language, source: random.Random, documents: int = 200
         seen[list(set(fact.ids if number % 2 else fact.question))] += 1
     scale = torch.log(torch.tensor(1.0 + documents))
     return torch.log((1.0 + documents) / (1.0 + seen)) / scale
-
-
-def pad_rows(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids (B, T) filled up on the right, and a mask (B, T) of what is real."""
-    width = max(map(len, rows))
-    ids = torch.tensor([[*row, *[PAD] * (width - len(row))] for row in rows])
-    mask = torch.tensor([[True] * len(row) + [False] * (width - len(row)) for row in rows])
-    return ids, mask
-
-
-def label_answers(
-    prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of prompt and answer (B, T), and labels (B, T): the answer's tokens where they follow.
-
-    Rows are filled up on the right, which a causal model cannot see.
-    """
-    ids, _ = pad_rows([[*one, *two] for one, two in zip(prompts, answers, strict=True)])
-    labels = torch.full_like(ids, IGNORED)
-    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-        start = len(prompt) - 1
-        labels[row, start : start + len(answer)] = torch.tensor(list(answer))
-    return ids, labels

@@ -11,7 +11,7 @@ from torch import nn
 from workloads.ams_v4.attention import CrossBundleAttention
 from workloads.ams_v4.bundles import BASES, NAMES, Bundle, ContextEncoder, Reading, Triple
 from workloads.ams_v4.kakeya import MIN_ENTRIES, Compressed, KakeyaRegistry
-from workloads.ams_v4.trees import DirectionTree
+from workloads.shared.directions import DirectionTree
 
 FUSION = {"time": 0.25, "topic": 1.0, "context": 0.25}
 """What each bundle's closeness weighs when entries are chosen; a question is about a topic."""
