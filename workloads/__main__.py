@@ -20,6 +20,7 @@ from workloads.shared.progress import Progress
 # Each module holds a frozen `Config` and `run(config, context)`; imported only when it is asked
 # for, since most of them import torch.
 WORKLOADS = {
+    "ams-audit": "workloads.ams_audit",
     "ams-v4": "workloads.ams_v4",
     "equilibrium": "workloads.equilibrium",
     "journal": "workloads.journal",
