@@ -145,7 +145,7 @@ def test_marks_tell_the_arms_apart(model: FrozenModel, corpus: list[Passage], ar
 
 def test_m3_pulls_to_the_target_that_is_named(model: FrozenModel, corpus: list[Passage]) -> None:
     memory = make_memory(Mechanisms(), model, corpus, 0)
-    loudness = float(memory.bridge.scale) * WIDTH**0.5
+    loudness = float(memory.bridge.scale.detach()) * WIDTH**0.5
     for target, other in (("hidden_mean", "centroid"), ("content_centroid", "semantic")):
         vector = getattr(corpus[0], "semantic" if target == "hidden_mean" else "centroid")
         there = (vector / vector.norm() * loudness).expand(1, 6, WIDTH)

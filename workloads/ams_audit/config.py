@@ -83,7 +83,7 @@ class Sizes:
 
 SIZES: dict[Scale, Sizes] = {
     "ci": Sizes(6, 4, 4, 12, 0.06),
-    "tiny": Sizes(150, 8, 6, 24, 1.0),
+    "tiny": Sizes(100, 8, 6, 24, 1.0),
     "small": Sizes(120, 4, 6, 24, 1.0),
 }
 

@@ -21,6 +21,11 @@ class Lesson:
     wanted: int
     prompt: str
 
+    @property
+    def opened(self) -> bool:
+        """Whether the prompt is an opening."""
+        return self.prompt in OPENINGS
+
 
 def draw_lesson(source: random.Random, count: int) -> Lesson:
     """`count` texts of the two domains that a memory may see."""

@@ -218,4 +218,5 @@ class DeafMemory(LiveMemory):
     def trace(self, prompt: str, count: int, *, memory: bool = True) -> Trace:
         """See `Subject.trace`."""
         del memory
-        return super().trace(prompt, count, memory=False)
+        alone: Trace = super().trace(prompt, count, memory=False)
+        return alone

@@ -45,7 +45,7 @@ def make_memory(
         seed: of the weights.
     """
     torch.manual_seed(seed)
-    memory = AuditMemory(
+    memory: AuditMemory = AuditMemory(
         model.width, model.loudness, count_heads(model), encoder=not mechanisms.no_encoder
     ).to(model.device)
     memory.centre.copy_(torch.stack([passage.semantic for passage in corpus]).mean(0))

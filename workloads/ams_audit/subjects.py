@@ -18,7 +18,7 @@ from workloads.shared.pace import Pace
 from workloads.shared.tiny_models import build_tiny
 
 # the copying stages of the needles' curriculum are not needed: a topic is seen all over the row
-STAGES = (Stage("topics-64", "topics", 64, 24, 240, enough=0.67),)
+STAGES = (Stage("topics-64", "topics", 64, 16, 240, enough=0.67),)
 
 
 def load_subject(config: Config, context: Context, pace: Pace) -> tuple[FrozenModel, Vocabulary]:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from workloads.ams_audit.config import Arm, Config
 from workloads.ams_audit.lessons import Lesson, draw_corpus, draw_lesson, make_source
 from workloads.ams_audit.mechanisms import REWEIGHTED, WEIGHTS, distil, make_memory, mark
-from workloads.ams_audit.memory import BRIDGE_SLOTS, FOUND, AuditMemory, mix, point
+from workloads.ams_audit.memory import BRIDGE_SLOTS, FOUND, SHARPNESS, AuditMemory, mix, point
 from workloads.ams_audit.reading import Passage, read_passages
 from workloads.ams_audit.tokens import Vocabulary
 from workloads.shared.frozen import FrozenModel, label_answers
@@ -164,7 +164,10 @@ def measure_losses(
     shown = _speak(model, prefix, pointer, gate, ids)
     own = _count_nats(shown, labels)
     other = _count_nats(_speak(model, prefix.roll(1, 0), pointer.roll(1, 0), gate, ids), labels)
-    wanted = torch.tensor([lesson.wanted for lesson in batch.lessons], device=model.device)
+    wanted = torch.tensor(
+        [IGNORED if lesson.opened else lesson.wanted for lesson in batch.lessons],
+        device=model.device,
+    )
     first = shown[torch.arange(len(prompts)), [len(prompt) - 1 for prompt in prompts]]
     starters = vocabulary.starters.to(model.device)
     functions = vocabulary.functions.to(model.device)
@@ -175,7 +178,12 @@ def measure_losses(
     return {
         "recon": own.mean(),
         "encoder_throughput": functional.relu(MARGIN + own - other).mean(),
-        "semantic_alignment": functional.cross_entropy(10 * nearness, wanted),
+        # an opening asks for no text in particular
+        "semantic_alignment": functional.cross_entropy(
+            SHARPNESS * nearness, wanted, ignore_index=IGNORED
+        )
+        if bool((wanted != IGNORED).any())
+        else 0 * nearness.sum(),
         "tail_semantic_anchor": 1
         - functional.cosine_similarity(prefix[:, -1], centroid, dim=-1).mean(),
         "functional_suppression": functional.relu(suppressed).mean(),
