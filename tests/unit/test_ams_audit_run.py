@@ -13,6 +13,7 @@ from bridge.errors import UsageError
 from evidence.gates.view import read_view
 from presets.binding import bind, render_config
 from presets.catalog import load_catalog
+from tests.tiny_language import write_model
 from workloads.__main__ import main
 from workloads.ams_audit.config import ARMS, Config
 from workloads.shared import job
@@ -20,11 +21,12 @@ from workloads.shared import job
 PRESETS = Path(__file__).resolve().parents[2] / "presets"
 
 
-def run_job(folder: Path) -> Path:
+def run_job(folder: Path, weights: Path | None = None, **fields: Any) -> Path:
     folder.mkdir(exist_ok=True)
     document = {
         "schema": job.SCHEMA,
-        "config": {"scale": "ci", "seeds": [0]},
+        "config": {"scale": "ci", "seeds": [0], **fields},
+        "inputs": {"weights": str(weights)} if weights else {},
         "out": str(folder / "out"),
         "checkpoint": str(folder / "checkpoint"),
     }
@@ -97,6 +99,16 @@ def test_the_log_and_the_tables_of_cases_are_artifacts(finished: Path) -> None:
         view = read_view(json.loads((artifacts / "audits" / f"{arm}-s0.json").read_text()))
         assert view.cases is not None
         assert len(view.cases) == 26
+
+
+def test_given_weights_take_the_same_path(tmp_path: Path) -> None:
+    weights = write_model(tmp_path / "weights")
+    arms = ["baseline", "stacked"]
+    rows = read_rows(run_job(tmp_path / "job", weights, arms=arms, device="cpu"))
+    assert {row["arm"] for row in rows} == set(arms)
+    for arm in arms:
+        cases = [row for row in rows if row["arm"] == arm and row["measure"] == "measured"]
+        assert [row["score"] for row in cases] == [True] * 26
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ def load_subject(config: Config, context: Context, pace: Pace) -> tuple[FrozenMo
     """The input `weights`; without it, a model that is trained here and frozen."""
     if "weights" in context.job.inputs:
         found = models.load(context.input("weights"), device=config.device, dtype=config.dtype)
-        vocabulary = Vocabulary.of_tokenizer(found.tokenizer)
+        size = found.model.get_input_embeddings().weight.shape[0]
+        vocabulary = Vocabulary.of_tokenizer(found.tokenizer, int(size))
         return FrozenModel(found.model, _weigh(vocabulary)), vocabulary
     vocabulary = Vocabulary.of_words()
     device = models.choose_device(config.device)

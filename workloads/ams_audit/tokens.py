@@ -50,12 +50,19 @@ class Vocabulary:
         )
 
     @classmethod
-    def of_tokenizer(cls, tokenizer: Any) -> Vocabulary:
-        """Any tokenizer of transformers; a word is looked at with a blank before it."""
+    def of_tokenizer(cls, tokenizer: Any, size: int) -> Vocabulary:
+        """Any tokenizer of transformers; a word is looked at with a blank before it.
+
+        Args:
+            tokenizer: of the weights.
+            size: tokens that the model has, which may be more than the tokenizer's.
+        """
+        names = tokenizer.convert_ids_to_tokens(list(range(min(size, len(tokenizer)))))
+        texts = [_show(name) for name in names]
         return cls(
             lambda text: list(tokenizer.encode(f" {text}", add_special_tokens=False)),
             lambda ids: str(tokenizer.decode(list(ids))),
-            [str(tokenizer.decode([token])) for token in range(len(tokenizer))],
+            [*texts, *[""] * (size - len(texts))],
         )
 
     def encode(self, text: str) -> list[int]:
@@ -78,6 +85,11 @@ class Vocabulary:
         """The content starters of a text, each once, in order."""
         found = [token for token in self.encode(text) if bool(self.starters[token])]
         return list(dict.fromkeys(found))
+
+
+def _show(name: str) -> str:
+    """A token as text; byte-level and sentence-piece vocabularies write blanks in their own way."""
+    return name.replace("Ġ", " ").replace("▁", " ").replace("Ċ", "\n")
 
 
 def _tell_kind(text: str) -> str:
