@@ -72,6 +72,7 @@ PARTS: dict[str, tuple[Callable[[], bool], str]] = {
     "lint-imports": (_package("importlinter"), "pip install import-linter"),
     "torch": (_package("torch"), "pip install 'kakeya-remote[workloads]'"),
     "transformers": (_package("transformers"), "pip install 'kakeya-remote[workloads]'"),
+    "mlx_lm": (_package("mlx_lm"), "pip install 'kakeya-remote[mlx]'"),
     "matplotlib": (_package("matplotlib"), "pip install 'kakeya-remote[reports]'"),
 }
 """Each part's name, whether it is here, and how to get it."""

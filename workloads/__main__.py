@@ -25,6 +25,7 @@ WORKLOADS = {
     "equilibrium": "workloads.equilibrium",
     "journal": "workloads.journal",
     "kvquant": "workloads.kvquant",
+    "mlxport": "workloads.mlxport",
     "niah": "workloads.niah",
     "noop": "workloads.noop",
     "probe": "workloads.probe",

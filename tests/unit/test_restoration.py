@@ -16,14 +16,15 @@ from presets.binding import bind, render_config
 from presets.definition import parse_preset
 from tests import tiny_language
 from workloads.__main__ import main
-from workloads.restoration.drafters import truncate
-from workloads.restoration.fitting import fit, fit_ridge, judge
+from workloads.restoration.fitting import fit, judge
 from workloads.restoration.losses import LOSSES
-from workloads.restoration.targets import Teacher
 from workloads.shared import job
 from workloads.shared.curriculum import Stage, train_on_needles
+from workloads.shared.restored.closed_form import fit_ridge
+from workloads.shared.restored.drafters import truncate
 from workloads.shared.restored.projection import FThetaConfig, FThetaProjection
 from workloads.shared.restored.sources import Drafter
+from workloads.shared.restored.targets import Teacher
 from workloads.shared.tiny_models import build_tiny
 
 PRESETS = Path(__file__).parents[2] / "presets"

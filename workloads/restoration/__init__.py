@@ -19,10 +19,10 @@ from workloads.restoration.config import Config
 from workloads.restoration.fitting import judge
 from workloads.restoration.losses import LossName
 from workloads.restoration.subjects import Fitted, Subject, load_subject, make_projection
-from workloads.restoration.targets import Targets
 from workloads.shared.context import Context
 from workloads.shared.journal import Entry
 from workloads.shared.pace import Pace
+from workloads.shared.restored.targets import Targets
 from workloads.shared.tasks import make_texts
 
 __all__ = ["Config", "run"]

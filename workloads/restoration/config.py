@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bridge.errors import UsageError
-from workloads.restoration.arms import ArmName
 from workloads.restoration.losses import LossName
 from workloads.shared.models import Device, Dtype
+from workloads.shared.restored.arms import ArmName
 from workloads.shared.verifiers import Scale
 
 DrafterKind = Literal["aligned", "truncated", "given"]

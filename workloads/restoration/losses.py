@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch.nn import functional
 
-from workloads.restoration.targets import Pair, Targets, Teacher
 from workloads.shared.layers import norm_keys, norm_values, split_heads
+from workloads.shared.restored.targets import Pair, Targets, Teacher
 
 LossName = Literal["mse", "cos_mag", "combined", "attn_distill", "attn_distill_hybrid"]
 COMBINED_MSE = 0.1

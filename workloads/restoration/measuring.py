@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import torch
 
-from workloads.restoration.arms import ARMS, ArmName, Bounds
 from workloads.restoration.config import Config
 from workloads.restoration.fitting import FitStep
 from workloads.restoration.losses import LossName
 from workloads.restoration.subjects import Fitted, Subject
 from workloads.shared.journal import Entry
 from workloads.shared.layers import FULL, SLIDING, AttentionLayer
+from workloads.shared.restored.arms import ARMS, ArmName, Bounds
 from workloads.shared.restored.sources import MixedSource, OwnSource, ProjectedSource, Source
 from workloads.shared.restored.verifier import Verifier
 from workloads.shared.samples import Sample

@@ -10,16 +10,17 @@ import torch
 
 from bridge.errors import UsageError
 from workloads.restoration.config import Config
-from workloads.restoration.drafters import truncate
-from workloads.restoration.fitting import FitStep, fit, fit_ridge
+from workloads.restoration.fitting import FitStep, fit
 from workloads.restoration.losses import LossName
-from workloads.restoration.targets import Targets, Teacher
 from workloads.shared import models
 from workloads.shared.context import Context
 from workloads.shared.job import digest_config
 from workloads.shared.pace import Pace
+from workloads.shared.restored.closed_form import fit_ridge
+from workloads.shared.restored.drafters import truncate
 from workloads.shared.restored.projection import FThetaConfig, FThetaProjection
 from workloads.shared.restored.sources import Drafter
+from workloads.shared.restored.targets import Targets, Teacher
 from workloads.shared.tasks import Task
 from workloads.shared.tiny_models import build_tiny
 from workloads.shared.verifiers import load_verifier

@@ -33,29 +33,21 @@ class HeldLayer(DynamicLayer):  # type: ignore[misc]
 
     def find_restored(self, count: int) -> range:
         """The positions that the next `count` queries read restored."""
-        plan = self.plan
-        if plan.window is None or not plan.restored:
-            return range(0)
-        low = plan.sink if plan.reach is None else max(plan.sink, self.seen - plan.reach + 1)
-        high = max(self.seen + count - plan.window, min(self.replaced_below, self.seen + count))
-        return range(low, max(low, high))
+        return self.plan.find_restored(self.seen, count, replaced_below=self.replaced_below)
 
     def see(self, queries: torch.Tensor) -> torch.Tensor:
         """Whether each of the next queries (Q,) sees each key (K,): restored, kept, then new."""
-        plan, rows = self.plan, queries[:, None]
-        spared = self.find_restored(len(queries))
+        rows, spared = queries[:, None], self.find_restored(len(queries))
         restored = torch.arange(spared.start, spared.stop, device=queries.device)[None, :]
         exact = torch.cat([self.positions.to(queries.device), queries])[None, :]
-        seen_exact = exact <= rows
-        seen_restored = restored <= rows
-        if plan.window is not None:
-            edge = (rows - plan.window).clamp(min=self.replaced_below - 1)
-            seen_exact &= (exact < plan.sink) | (exact > edge)
-            seen_restored &= restored <= edge
-        if plan.native is not None:
-            seen_exact &= exact > rows - plan.native
-            seen_restored &= restored > rows - plan.native
-        return torch.cat([seen_restored, seen_exact], dim=1)
+        below = self.replaced_below
+        return torch.cat(
+            [
+                self.plan.see(rows, restored, restored=True, replaced_below=below),
+                self.plan.see(rows, exact, restored=False, replaced_below=below),
+            ],
+            dim=1,
+        )
 
     def update(
         self,
@@ -92,14 +84,7 @@ class HeldLayer(DynamicLayer):  # type: ignore[misc]
 
     def _free(self) -> None:
         positions = self.positions
-        keep = torch.ones_like(positions, dtype=torch.bool)
-        if self.plan.window is not None:
-            # The next query, at `seen`, brings its own entry: window - 1 older ones stay.
-            keep = positions > self.seen - self.plan.window
-            sink = positions < self.plan.sink
-            if self.plan.native is not None:
-                sink &= positions > self.seen - self.plan.native
-            keep |= sink
+        keep = self.plan.keep(positions, self.seen)
         if not bool(keep.all()):
             index = keep.nonzero().squeeze(1)
             # Indexing copies into tensors of the kept size; the larger ones are then freed.

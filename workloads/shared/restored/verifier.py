@@ -174,13 +174,8 @@ class Verifier:
 
     def _find_first_needed(self) -> int:
         """The first position that a later query may read restored."""
-        firsts = [self._seen]
-        for held in self._held.values():
-            if held.plan.restored:
-                reach = held.plan.reach
-                low = held.plan.sink if reach is None else self._seen - reach + 1
-                firsts.append(max(held.plan.sink, low))
-        return min(firsts)
+        plans = [held.plan for held in self._held.values() if held.plan.restored]
+        return min([self._seen, *(plan.find_first_needed(self._seen) for plan in plans)])
 
     def _make_restore(self, layer: AttentionLayer) -> Restore:
         def restore(low: int, high: int) -> tuple[torch.Tensor, torch.Tensor]:
