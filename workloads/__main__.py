@@ -32,6 +32,7 @@ WORKLOADS = {
     "pytest-path": "workloads.pytest_path",
     "restoration": "workloads.restoration",
     "routing": "workloads.routing",
+    "specdecode": "workloads.specdecode",
 }
 
 

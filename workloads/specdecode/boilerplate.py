@@ -1,14 +1,15 @@
-"""A made-up language of boilerplate: declarations that follow from the names in their first line.
+"""A made-up language of boilerplate: declarations that are known by heart from their first line.
 
 A declaration is of one of twenty kinds. Its first line names a type and four fields; the rest
-repeats them in the kind's own form. A model that has read enough of it continues a declaration
-from its first line alone, names that it never saw together included. Tokens are words and signs.
+repeats them in the kind's own form. Each trained kind has a few sets of names and no others, so
+that a model can learn all declarations by heart; what is new in a held-out text is their order.
+That is the best case for drafting, and is meant as such. Declarations of the four odd kinds, with
+names in any combination, are never trained on. Tokens are words and signs.
 """
 
 from __future__ import annotations
 
 import random
-import re
 
 NAMES = tuple(
     first + second
@@ -16,6 +17,7 @@ NAMES = tuple(
     for second in ("ba", "den", "fix", "gar", "lo", "mi", "nus", "ter")
 )
 FIELDS = 4
+VARIANTS = 4  # sets of names of each trained kind
 # Head, what is repeated for each field, foot. A is the type, F one field, 1 to 4 all of them.
 KINDS: dict[str, tuple[str, str, str]] = {
     "class": (
@@ -133,11 +135,13 @@ def _list_words() -> tuple[str, ...]:
 WORDS = _list_words()
 IDS = {word: index for index, word in enumerate(WORDS)}
 VOCABULARY = -(-len(WORDS) // 64) * 64
-_SLOT = re.compile(r"^[AF1-4]$")
 
 
 def make_declaration(source: random.Random, kind: str) -> list[int]:
-    """Token ids of one declaration with names that are drawn."""
+    """Token ids of one declaration: of an odd kind with any names, else with one of its sets."""
+    if kind in TRAINED:
+        variant = f"{kind} {source.randrange(VARIANTS)}"
+        source = random.Random(f"boilerplate/1 names {variant}")  # noqa: S311  (a seed)
     name, *fields = source.sample(NAMES, FIELDS + 1)
     head, each, foot = KINDS[kind]
     known = {"A": name} | {str(place + 1): field for place, field in enumerate(fields)}
