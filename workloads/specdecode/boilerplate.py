@@ -2,14 +2,17 @@
 
 A declaration is of one of twenty kinds. Its first line names a type and four fields; the rest
 repeats them in the kind's own form. Each trained kind has a few sets of names and no others, so
-that a model can learn all declarations by heart; what is new in a held-out text is their order.
-That is the best case for drafting, and is meant as such. Declarations of the four odd kinds, with
-names in any combination, are never trained on. Tokens are words and signs.
+that a model can learn all declarations by heart. What is new in a held-out text is their order:
+one pair of declarations in five never meets in training, and such a pair ends every held-out
+prompt. That is the best case for drafting, and is meant as such. Declarations of the four odd
+kinds, with names in any combination, are never trained on. Tokens are words and signs.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 NAMES = tuple(
     first + second
@@ -137,40 +140,85 @@ IDS = {word: index for index, word in enumerate(WORDS)}
 VOCABULARY = -(-len(WORDS) // 64) * 64
 
 
-def make_declaration(source: random.Random, kind: str) -> list[int]:
-    """Token ids of one declaration: of an odd kind with any names, else with one of its sets."""
-    if kind in TRAINED:
-        variant = f"{kind} {source.randrange(VARIANTS)}"
-        source = random.Random(f"boilerplate/1 names {variant}")  # noqa: S311  (a seed)
-    name, *fields = source.sample(NAMES, FIELDS + 1)
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One declaration.
+
+    Attributes:
+        ids: its tokens.
+        head: how many of them are its first line.
+        number: of a trained kind with one of its sets of names; None for an odd one.
+    """
+
+    ids: tuple[int, ...]
+    head: int
+    number: int | None = None
+
+
+def make_declaration(kind: str, names: Sequence[str], number: int | None = None) -> Declaration:
+    """A declaration of a kind with a type's name and those of its fields."""
+    name, *fields = names
     head, each, foot = KINDS[kind]
     known = {"A": name} | {str(place + 1): field for place, field in enumerate(fields)}
     words = [known.get(word, word) for word in head.split()]
     for field in fields:
         words += [{"A": name, "F": field}.get(word, word) for word in each.split()]
     words += [known.get(word, word) for word in foot.split()]
-    return [IDS[word] for word in words]
+    return Declaration(tuple(IDS[word] for word in words), len(head.split()), number)
 
 
-def measure_head(kind: str) -> int:
-    """Tokens of a declaration's first line."""
-    return KINDS[kind][0].split().index("NL") + 1
+def _list_known() -> tuple[Declaration, ...]:
+    source = random.Random("boilerplate/1 names")  # noqa: S311  (a seed, not a secret)
+    return tuple(
+        make_declaration(kind, source.sample(NAMES, FIELDS + 1), index)
+        for index, kind in enumerate(kind for kind in TRAINED for _ in range(VARIANTS))
+    )
+
+
+KNOWN = _list_known()
+
+
+def is_held_out(first: Declaration, second: Declaration) -> bool:
+    """Whether the second never follows the first in training."""
+    assert first.number is not None
+    assert second.number is not None
+    return (first.number + 2 * second.number) % 5 == 0
+
+
+def draw_known(source: random.Random, after: Declaration | None, *, held: bool) -> Declaration:
+    """A declaration that may follow another in training, or never does."""
+    return source.choice([one for one in KNOWN if after is None or is_held_out(after, one) == held])
 
 
 def make_text(source: random.Random, length: int) -> list[int]:
-    """`length` tokens of declarations of trained kinds, cut at both ends."""
+    """`length` tokens of declarations, cut at both ends: what models are trained on."""
     ids: list[int] = []
+    last: Declaration | None = None
     while len(ids) < 2 * length:
-        ids += make_declaration(source, source.choice(TRAINED))
+        last = draw_known(source, last, held=False)
+        ids += last.ids
     start = source.randrange(length)
     return ids[start : start + length]
 
 
-def make_prompt(source: random.Random, length: int, kinds: tuple[str, ...]) -> list[int]:
-    """`length` tokens that end with the first line of a declaration, whole ones before it."""
-    kind = source.choice(kinds)
-    tail = make_declaration(source, kind)[: measure_head(kind)]
+def make_prompt(source: random.Random, length: int, *, held: bool) -> list[int]:
+    """`length` tokens that end with the first line of a declaration, others before it.
+
+    With `held` the last two never follow one another in training; otherwise all do.
+    """
+    chain = [draw_known(source, None, held=False)]
+    while sum(len(one.ids) for one in chain) < length:
+        chain.append(draw_known(source, chain[-1], held=False))
+    last = draw_known(source, chain[-1], held=held)
+    ids = [token for one in chain for token in one.ids] + list(last.ids[: last.head])
+    return ids[-length:]
+
+
+def make_odd_prompt(source: random.Random, length: int) -> list[int]:
+    """The same of odd declarations, with any names."""
     ids: list[int] = []
     while len(ids) < length:
-        ids = make_declaration(source, source.choice(kinds)) + ids
-    return [*ids[len(ids) - length + len(tail) :], *tail]
+        names = source.sample(NAMES, FIELDS + 1)
+        ids = [*make_declaration(source.choice(ODD), names).ids, *ids]
+    last = make_declaration(source.choice(ODD), source.sample(NAMES, FIELDS + 1))
+    return [*ids, *last.ids[: last.head]][-length:]

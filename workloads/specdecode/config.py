@@ -98,8 +98,8 @@ class Config:
                 problems.append(
                     f"$.config.{name}: {getattr(self, name)} is outside {low} to {high}"
                 )
-        if "greedy" not in self.arms:
-            problems.append("$.config.arms: greedy is what the others are compared with")
+        if not {"greedy", "fused"} <= set(self.arms):
+            problems.append("$.config.arms: greedy and fused are what all is compared with")
         if self.block > self.chunk:
             problems.append("$.config.block: larger than chunk, so no forward could verify it")
         if problems:

@@ -82,6 +82,7 @@ def measure_unit(
     rows: list[Sample] = []
     for arm in arms:
         rows += _list_arm(unit, arm, found[arm], truth, costs)
+    rows += _list_difference(bench, unit, "fused", found["fused"], truth)
     if seen is not None:
         text = [*unit.ids[0].tolist(), *truth.tokens[0].tolist()]
         share = seen.measure_share(text[unit.ids.shape[1] - 7 :])
@@ -132,8 +133,8 @@ def measure_batch(bench: Bench, unit: Unit, costs: Costs, *, turn: int) -> Entry
     arms: list[ArmName] = ["greedy", "fused"]
     found = {arm: bench.decode(arm, unit.ids, costs) for arm in arms[:: -1 if turn % 2 else 1]}
     rows = [unit.row(f"{arm}_batch", "batch_ms", found[arm].wall_s * 1000) for arm in arms]
-    same = (found["fused"].tokens == found["greedy"].tokens).all(dim=1)
-    rows.append(unit.row("fused_batch", "identical", float(same.float().mean())))
+    same = torch.equal(found["fused"].tokens, found["greedy"].tokens)
+    rows.append(unit.row("fused_batch", "identical", int(same)))
     if found["fused"].parts.blocks:
         gained = found["fused"].parts.gained
         rows.append(unit.row("fused_batch", "block_tokens", sum(gained) / len(gained)))
@@ -145,18 +146,22 @@ def measure_half(bench: Bench, unit: Unit, costs: Costs, *, turn: int) -> Entry:
     arms: list[ArmName] = ["greedy", "fused"]
     found = {arm: bench.decode(arm, unit.ids, costs) for arm in arms[:: -1 if turn % 2 else 1]}
     rows = [unit.row(f"{arm}_bf16", "call_ms", found[arm].wall_s * 1000) for arm in arms]
-    left, right = found["greedy"].tokens[0], found["fused"].tokens[0]
+    rows += _list_difference(bench, unit, "fused_bf16", found["fused"], found["greedy"])
+    return Entry(tuple(rows))
+
+
+def _list_difference(
+    bench: Bench, unit: Unit, arm: str, found: Decoded, truth: Decoded
+) -> list[Sample]:
+    """Whether a token differs from plain decoding, and how near a tie the first one was."""
+    left, right = truth.tokens[0], found.tokens[0]
     differs = (left != right).nonzero().flatten().tolist()
-    rows.append(unit.row("fused_bf16", "differs", int(bool(differs))))
+    rows = [unit.row(arm, "differs", int(bool(differs)))]
+    gap = 0.0
     if differs:
         gap = _measure_gap(bench, unit, left[: differs[0]], int(left[differs[0]]))
-        rows += [
-            unit.row("fused_bf16", "first_gap", gap),
-            unit.row("fused_bf16", "far_apart", int(gap > NEAR_TIE)),
-        ]
-    else:
-        rows.append(unit.row("fused_bf16", "far_apart", 0))
-    return Entry(tuple(rows))
+        rows.append(unit.row(arm, "first_gap", gap))
+    return [*rows, unit.row(arm, "far_apart", int(gap > NEAR_TIE))]
 
 
 @torch.inference_mode()  # type: ignore[untyped-decorator]

@@ -40,20 +40,21 @@ class Prompts(Protocol):
 
 
 class BoilerplatePrompts:
-    """Declarations of kinds that the verifier was trained on (`in`), and of others (`out`)."""
+    """Declarations that the verifier was trained on (`in`), and odd ones (`out`)."""
 
     kinds: tuple[str, ...] = ("in", "out")
     tokenizer: Any = None
 
     def draw(self, kind: str, seed: int, index: int, length: int) -> list[int]:
-        """See `Prompts.draw`; names are drawn together as training never drew them."""
-        kinds = boilerplate.TRAINED if kind == "in" else boilerplate.ODD
-        return boilerplate.make_prompt(_source("held", kind, seed, index), length, kinds)
+        """See `Prompts.draw`."""
+        source = _source("held", kind, seed, index)
+        if kind == "in":
+            return boilerplate.make_prompt(source, length, held=True)
+        return boilerplate.make_odd_prompt(source, length)
 
     def draw_training(self, seed: int, index: int, length: int) -> list[int]:
         """See `Prompts.draw_training`."""
-        source = _source("training", seed, index)
-        return boilerplate.make_prompt(source, length, boilerplate.TRAINED)
+        return boilerplate.make_prompt(_source("training", seed, index), length, held=False)
 
 
 class RealPrompts:

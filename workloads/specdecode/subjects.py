@@ -29,7 +29,7 @@ CURVE_EVERY = 10
 CORPUS = 1024  # texts that a verifier is trained on, again and again
 SIZES: dict[str, dict[str, Any]] = {
     # Two sliding layers to one of full attention; a prompt is longer than the window.
-    "tiny": {"hidden": 256, "layers": 6, "period": 3, "window": 64, "kv_heads": 4},
+    "tiny": {"hidden": 192, "layers": 6, "period": 3, "window": 64, "kv_heads": 2},
     "ci": {"hidden": 64, "layers": 3, "period": 3, "window": 24, "kv_heads": 2},
 }
 ASSISTANT = {"hidden": 64, "layers": 2, "period": 1, "kv_heads": 2}
