@@ -16,7 +16,7 @@ from evidence.gates.syntax import AllOf, AnyOf, Each, Gate, Not, Rule
 from evidence.reducers import ALIASES, REDUCERS
 
 REDUCER_NAMES = ("proportion", *sorted({*REDUCERS, *ALIASES}))
-PLOT_KINDS = ("forest", "ladder", "heatmap", "dots", "paired")
+PLOT_KINDS = ("forest", "ladder", "heatmap", "dots", "paired", "stack")
 BETTER = ("higher", "lower", "none")
 _PARAM = re.compile(r"\{([a-z][a-z0-9_]{0,63})\}", re.ASCII)
 _METRIC_KEYS = {
@@ -241,7 +241,7 @@ def _parse_plots(value: object, metrics: set[str], reader: Reader) -> tuple[Plot
         axes = {
             key: reader.text(data[key], f"{path}.{key}", NAME) for key in ("x", "y") if key in data
         }
-        wanted = {"ladder": ("x",), "heatmap": ("x", "y")}.get(kind, ())
+        wanted = {"ladder": ("x",), "stack": ("x",), "heatmap": ("x", "y")}.get(kind, ())
         for key in wanted:
             if key not in axes:
                 reader.complain(f"{path}.{key}", f"is wanted for a {kind}")

@@ -87,6 +87,7 @@ def spec() -> dict[str, Any]:
         "plots": [
             {"kind": "ladder", "metric": "recall", "x": "context"},
             {"kind": "heatmap", "metric": "recall_cell", "x": "context", "y": "depth"},
+            {"kind": "stack", "metric": "recall", "x": "context"},
             {"kind": "dots", "metric": "speed"},
             {"kind": "paired", "metric": "speed"},
         ],

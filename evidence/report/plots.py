@@ -9,6 +9,7 @@ from evidence.measuring import reads
 from evidence.record import Assembled
 from evidence.report import figures
 from evidence.report.forest import draw_forest
+from evidence.report.stack import draw_stack
 from evidence.report.svg import Plot
 from evidence.spec import PlotSpec
 
@@ -69,6 +70,13 @@ def _ladder(assembled: Assembled, spec: PlotSpec) -> Iterator[Plot | None]:
     yield figures.draw_ladder(title, _rows(assembled, spec.metric), places, spec.x)
 
 
+def _stack(assembled: Assembled, spec: PlotSpec) -> Iterator[Plot | None]:
+    assert spec.x is not None
+    places = _places(assembled, spec.metric, spec.x)
+    title = _title(assembled, spec, f"{spec.metric} by {spec.x}")
+    yield draw_stack(title, _rows(assembled, spec.metric), places, spec.x)
+
+
 def _heatmap(assembled: Assembled, spec: PlotSpec) -> Iterator[Plot | None]:
     assert spec.x is not None
     assert spec.y is not None
@@ -104,4 +112,10 @@ def _paired(assembled: Assembled, spec: PlotSpec) -> Iterator[Plot | None]:
                 return
 
 
-_DRAWERS = {"ladder": _ladder, "heatmap": _heatmap, "dots": _dots, "paired": _paired}
+_DRAWERS = {
+    "ladder": _ladder,
+    "heatmap": _heatmap,
+    "dots": _dots,
+    "paired": _paired,
+    "stack": _stack,
+}

@@ -132,6 +132,7 @@ def test_every_figure_is_well_formed_and_described(assembled: Assembled) -> None
         "forest",
         "ladder-recall",
         "heatmap-recall_cell-full",
+        "stack-recall",
         "dots-speed",
         "paired-speed",
         "timeline",
@@ -143,6 +144,19 @@ def test_every_figure_is_well_formed_and_described(assembled: Assembled) -> None
         assert title.text
         assert description.text
         assert plot.caption
+
+
+def test_a_stack_adds_its_parts_up(assembled: Assembled) -> None:
+    plot = next(one for one in draw_plots(assembled) if one.name == "stack-recall")
+    widths = {}
+    svg = ElementTree.fromstring(plot.svg)
+    for box in (piece for piece in svg if piece.tag.endswith("rect")):
+        widths[box.attrib["y"]] = widths.get(box.attrib["y"], 0.0) + float(box.attrib["width"])
+    totals = [float(words.split()[-1]) for words in plot.description.split("; ")[1::2]]
+    assert len(totals) == len(widths) > 1
+    longest = max(totals)
+    for width, total in zip(widths.values(), totals, strict=True):
+        assert abs(width - 308 * total / longest) < 1
 
 
 def test_the_heat_map_says_every_cell(assembled: Assembled) -> None:
