@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 
@@ -77,6 +78,11 @@ def save_parts(folder, options) -> Subject:
     BlockDrafter(shape, seed=3).save(folder / "block_drafter")
     found = Folders(folder / "verifier", given, folder / "projection", folder / "block_drafter")
     return Subject(SyntheticTask(), found, CONFIG.drafter_layers)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def device():
+    return models.choose_device("auto")
 
 
 @pytest.fixture(params=sorted(MODELS), scope="module")
@@ -296,3 +302,13 @@ def test_a_gpu_that_is_not_there_is_refused():
         pytest.skip("there is one")
     with pytest.raises(UsageError, match="no GPU"):
         models.choose_device("gpu")
+
+
+def test_no_compiler_is_started_on_a_cpu(device):
+    if "gpu" in device:
+        pytest.skip("Metal compiles in its own process")
+    started = Path("/tmp/mlx")
+    before = set(started.rglob("*")) if started.exists() else set()
+    grow = mx.compile(lambda one: mx.exp(mx.sin(one) * 0.731) + one)  # of no other test
+    assert float(grow(mx.array(0.0))) == pytest.approx(1.0)
+    assert (set(started.rglob("*")) if started.exists() else set()) == before
