@@ -38,6 +38,7 @@ BENCHMARKS = {
     "signing": signing.measure,
     "site": site.measure,
     "sweep": sweep.measure,
+    "reuse": sweep.measure_reuse,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,22 +45,35 @@ _REUSE_NOTE = (
 
 
 def measure() -> Iterator[Table]:
-    """Two tables, of the same four runners."""
-    with tempfile.TemporaryDirectory(prefix="kakeya-sweep-") as scratch:
+    """One table of sweeps."""
+    with _four_runners() as (lab, _):
+        facts = [fact for factor in FACTORS for fact in _sweep(lab, factor)]
+    yield Table("A sweep over four runners", _NOTE, tuple(facts))
+
+
+def measure_reuse() -> Iterator[Table]:
+    """One table of the same work asked again."""
+    with _four_runners() as (lab, processes):
+        facts = tuple(_reuse(lab, processes))
+    yield Table("The same work again", _REUSE_NOTE, facts)
+
+
+@contextmanager
+def _four_runners() -> Iterator[tuple[Lab, dict[str, psutil.Process]]]:
+    slots = {"cpus": 1, "memory_mb": 4096}
+    with tempfile.TemporaryDirectory(prefix="kakeya-sweep-") as scratch, ExitStack() as stack:
         folder = Path(scratch)
         checkout = make_checkout(folder / "trusted")
         make_bare(folder / "bus.git")
         lab = open_lab(checkout, str(folder / "bus.git"), folder / "lab")
-        slots = {"cpus": 1, "memory_mb": 4096}
-        with ExitStack() as stack:
-            stack.callback(lab.bus.close)
-            processes = {
+        stack.callback(lab.bus.close)
+        yield (
+            lab,
+            {
                 name: psutil.Process(stack.enter_context(lab.runner(name, slots=slots)).pid)
                 for name in (f"lab-{number}" for number in range(RUNNERS))
-            }
-            facts = [fact for factor in FACTORS for fact in _sweep(lab, factor)]
-            yield Table("A sweep over four runners", _NOTE, tuple(facts))
-            yield Table("The same work again", _REUSE_NOTE, tuple(_reuse(lab, processes)))
+            },
+        )
 
 
 def _sweep(lab: Lab, factor: int) -> Iterator[Fact]:

@@ -7,6 +7,7 @@ once, with one result, and what the stopped runner brings afterwards must be ref
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
@@ -152,6 +153,7 @@ def run(transport: Transport, jobs: int, folder: Path) -> dict[str, int | float]
     checkout = folder / "trusted"
     checkout.mkdir()
     make_checkout(checkout)
+    os.environ.update(transport.client_env)
     lab = open_lab(checkout, transport.create().url, folder / "lab")
     storm = Storm(lab, jobs, dict(transport.client_env))
     begun_s = time.monotonic()
@@ -186,14 +188,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=500)
     parser.add_argument("--over", nargs="+", choices=sorted(SERVERS), default=["file"])
     given = parser.parse_args(arguments)
-    rows = []
-    for name in given.over:
+    for number, name in enumerate(given.over):
         with tempfile.TemporaryDirectory(prefix="storm-") as folder, open_transport(name) as found:
-            rows.append({"over": name, **run(found, given.jobs, Path(folder))})
-    names = list(rows[0])
-    sys.stdout.write(f"| {' | '.join(names)} |\n|{'---|' * len(names)}\n")
-    for row in rows:
-        sys.stdout.write(f"| {' | '.join(str(row[name]) for name in names)} |\n")
+            row = {"over": name, **run(found, given.jobs, Path(folder))}
+        if not number:
+            sys.stdout.write(f"| {' | '.join(row)} |\n|{'---|' * len(row)}\n")
+        sys.stdout.write(f"| {' | '.join(map(str, row.values()))} |\n")
+        sys.stdout.flush()
     return 0
 
 
