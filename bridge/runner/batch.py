@@ -82,6 +82,16 @@ class Batch:
             self._outbox.put(letter, update.ref, update.old, update.new)
         self._entries.append(Entry(update, then, letter))
 
+    def restore(self) -> None:
+        """Make due what the session before could not push: the very same commits."""
+        for letter in self._outbox.letters():
+
+            def tell(outcome: Outcome, name: str = letter.name) -> None:
+                self._say(f"delivered {name} of the session before: {outcome.value}")
+
+            update = Update(letter.ref, letter.old, letter.commit)
+            self._entries.append(Entry(update, tell, letter.name))
+
     def take_up(self) -> None:
         """Make the swaps due again that have been set aside for long enough."""
         now_s = self._clock_s()

@@ -82,12 +82,12 @@ class Runner:
         self._clock = clock or Clock()
         self._say = say
         self._steps = Steps(config, self._clock.wall_s, key.sign if key else None)
-        self._outbox = Outbox(config.state_dir / "outbox")
         self._heart = Heart(config, bus, self._clock.wall_s)
         memory = Memory(config.state_dir / "reuse", bus)
         self._queue = Queue(config, trust, self._clock.chance, memory.note)
         self._notifier = Notifier(config.notify, say)
-        self._batch = Batch(bus, self._outbox, say, self._clock.monotonic_s, self._notify)
+        outbox = Outbox(config.state_dir / "outbox")
+        self._batch = Batch(bus, outbox, say, self._clock.monotonic_s, self._notify)
         self._held = HeldJobs(config, bus, self._steps, say, make_attempt, memory)
         self._recovery = Recovery(
             config, trust, bus, self._queue, self._steps, say, self._heart.session
@@ -136,8 +136,8 @@ class Runner:
             ) from error
         self.bus.identity()
         self._heart.take_over(self._clock.pause)
-        for ref in self._recovery.deliver(self._outbox):
-            self._notify(ref)
+        self._batch.restore()
+        self._batch.flush()
         now_s = self._clock.monotonic_s()
         snapshot = self._poll()
         self._queue.update(snapshot, now_s)

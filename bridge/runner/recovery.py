@@ -1,4 +1,4 @@
-"""What others and earlier sessions left: silent claims, own claims, undelivered commits."""
+"""What others and earlier sessions left: silent claims, and own claims."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from bridge.records import Claim
 from bridge.runner.batch import Batch
 from bridge.runner.config import RunnerConfig
 from bridge.runner.held import HeldJobs
-from bridge.runner.outbox import Outbox
 from bridge.runner.queue import Queue
 from bridge.runner.steps import Steps
 from bridge.runner.trust import Trust, open_trust
@@ -50,18 +49,6 @@ class Recovery:
         self._watch = SilenceWatch(config.profile.heartbeat_s)
         self._looked_at_s = float("-inf")
 
-    def deliver(self, outbox: Outbox) -> list[str]:
-        """Push what the session before could not: the very same commits; refs of ended jobs."""
-        ended = []
-        for letter in outbox.letters():
-            update = Update(letter.ref, letter.old, letter.commit)
-            (outcome,) = self._bus.swap([update])
-            if outcome is Outcome.WON and letter.name.endswith(".result"):
-                ended.append(letter.ref)
-            self._say(f"delivered {letter.name} of the session before: {outcome.value}")
-            outbox.drop(letter.name)
-        return ended
-
     def look(
         self, batch: Batch, snapshot: Snapshot, held: HeldJobs, now_s: float, *, fresh_s: float
     ) -> None:
@@ -83,7 +70,8 @@ class Recovery:
             assert claim is not None
             assert chain.claim_oid is not None
             if claim.runner == self._config.name and claim.session != self._session:
-                self._resume(batch, chain, claim, held)
+                if chain.ref not in batch:  # else its next step is on the way
+                    self._resume(batch, chain, claim, held)
                 continue
             claims.append(chain.claim_oid)
             silent_s = self._watch.observe(

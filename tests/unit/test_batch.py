@@ -106,3 +106,27 @@ def test_what_the_disk_does_not_take_is_not_pushed(tmp_path: Path) -> None:
         batch.add(make_update("one"), lambda outcome: None, letter="1.claim")
     batch.flush()
     assert ("one" in batch, bus.pushes) == (False, [])
+
+
+def test_what_the_session_before_left_is_kept_until_it_is_settled(tmp_path: Path) -> None:
+    bus, said = Locked(), list[str]()
+    before, _ = make_batch(bus, tmp_path, said)
+    bus.down = True
+    for ref in ("free", "stuck"):
+        before.add(make_update(ref), lambda _: None, letter=f"{ref}.result")
+    with pytest.raises(BusError):
+        before.flush()
+
+    bus.down, bus.locked = False, {"stuck"}
+    batch, outbox = make_batch(bus, tmp_path, said)
+    batch.restore()
+    batch.flush()
+    assert said[0] == "delivered free.result of the session before: won"
+    assert "stuck" in batch
+    assert [letter.name for letter in outbox.letters()] == ["stuck.result"]
+
+    bus.locked, bus.now_s = set(), 100.0
+    batch.take_up()
+    batch.flush()
+    assert said[-1] == "delivered stuck.result of the session before: won"
+    assert list(outbox.letters()) == []
