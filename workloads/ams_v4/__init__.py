@@ -8,6 +8,7 @@ exams, beside plain retrieval and the whole history in context.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import torch
 
@@ -18,11 +19,12 @@ from workloads.ams_v4.invariants import holds, measure_invariants
 from workloads.ams_v4.memory import Memory
 from workloads.ams_v4.sessions import Exam, sit, sit_without_memory
 from workloads.ams_v4.subjects import load_backbone
-from workloads.ams_v4.training import Losses, Trained, train
+from workloads.ams_v4.training import Trained, train
 from workloads.shared.context import Context
 from workloads.shared.job import digest_config
 from workloads.shared.journal import Entry
 from workloads.shared.pace import Pace
+from workloads.shared.parallel import count_workers, run_side_by_side
 from workloads.shared.samples import Sample
 
 __all__ = ["Config", "run"]
@@ -41,66 +43,58 @@ def run(config: Config, context: Context) -> None:
         width=backbone.width,
         loudness=round(backbone.loudness, 4),
     )
-    for seed in config.seeds:
-        exams = [
+    exams = {
+        seed: [
             Exam.draw(
                 backbone, seed, facts,
                 sessions=config.sizes.sessions, questions=config.sizes.questions,
             )
             for facts in config.facts
-        ]  # fmt: skip
+        ]
+        for seed in config.seeds
+    }  # fmt: skip
+    for seed in config.seeds:
         if not context.resume(f"plain {seed}"):
-            rows = [row for exam in exams for row in sit_without_memory(exam, backbone)]
+            rows = [row for exam in exams[seed] for row in sit_without_memory(exam, backbone)]
             context.commit(f"plain {seed}", Entry(tuple(rows), {"plain.units": 1}))
         pace.advance(f"seed {seed}: without memory")
+    tasks = []
+    for seed in config.seeds:
         for arm in config.arms:
-            _run_arm(config, context, pace, backbone, exams, arm, seed)
+            if context.resume(f"{arm} {seed}"):
+                pace.advance(f"{arm} {seed}: done before", config.sizes.steps + 1)
+            else:
+                tasks.append((config, backbone, exams[seed], arm, seed, context.checkpoint_dir))
+    workers = count_workers(backbone.device)
+    for key, entry in run_side_by_side(_run_arm, tasks, workers):
+        context.commit(key, entry)
+        pace.advance(f"{key}: measured", config.sizes.steps + 1)
 
 
 def _run_arm(
     config: Config,
-    context: Context,
-    pace: Pace,
     backbone: Backbone,
     exams: list[Exam],
     name: ArmName,
     seed: int,
-) -> None:
-    key = f"{name} {seed}"
-    if context.resume(key):
-        pace.advance(f"{key}: done before", config.sizes.steps + 1)
-        return
+    folder: Path,
+) -> tuple[str, Entry]:
+    """One arm of one seed, trained and measured: its key and what it found."""
     started_s = time.process_time()
-
-    def report(losses: Losses) -> None:
-        pace.advance(f"{key}: {losses['prefix_semantic_anchor']:.2f} nats")
-
     digest = digest_config(config).removeprefix("sha256:")[:16]
-    trained = train(
-        ARMS[name],
-        config,
-        backbone,
-        seed,
-        snapshot=context.checkpoint_dir / digest / f"{name}-s{seed}.pt",
-        on_step=report,
-    )
+    snapshot = folder / digest / f"{name}-s{seed}.pt"
+    trained = train(ARMS[name], config, backbone, seed, snapshot=snapshot)
     spent_s = time.process_time() - started_s
     rows = [row for exam in exams for row in sit(exam, backbone, trained, name)]
     rows += _list_losses(trained, name, seed)
     if isinstance(trained.memory, Memory):
         rows += _list_invariants(trained.memory, backbone, exams[-1], name, seed)
-    context.commit(
-        key,
-        Entry(
-            tuple(rows),
-            {
-                f"{name}.units": 1,
-                f"{name}.steps": len(trained.history),
-                f"{name}.train_process_s": round(spent_s, 3),
-            },
-        ),
-    )
-    pace.advance(f"{key}: measured", 1 + config.sizes.steps - len(trained.history))
+    counters = {
+        f"{name}.units": 1,
+        f"{name}.steps": len(trained.history),
+        f"{name}.train_process_s": round(spent_s, 3),
+    }
+    return f"{name} {seed}", Entry(tuple(rows), counters)
 
 
 def _list_losses(trained: Trained, arm: str, seed: int) -> list[Sample]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,6 @@ def train(
     seed: int,
     *,
     snapshot: Path,
-    on_step: Callable[[Losses], None],
 ) -> Trained:
     """One arm on one seed, from `snapshot` where a former attempt finished it."""
     memory = make_memory(arm, backbone, seed)
@@ -66,14 +65,9 @@ def train(
     if found is not None:
         memory.load_state_dict(found["memory"])
         history = [dict(step) for step in found["history"]]
-        for values in history:
-            on_step(values)
     else:
-        history = []
         steps = config.sizes.steps if arm.trained else 0
-        for values in _learn(arm, config, backbone, memory, seed, steps):
-            history.append(values)
-            on_step(values)
+        history = list(_learn(arm, config, backbone, memory, seed, steps))
         write_snapshot(snapshot, {"memory": memory.state_dict(), "history": history})
     return Trained(arm, memory.eval().requires_grad_(False), tuple(history))
 
