@@ -71,7 +71,7 @@ class Config:
     scale: Scale = "tiny"
     verifier_seed: int = 0
     verifier_steps: int = 150
-    assistant_steps: int = 60
+    assistant_steps: int = 150
     target_layers: tuple[int, ...] = ()
     layers: int = 1
     block: int = 16

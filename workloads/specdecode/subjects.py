@@ -32,7 +32,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"hidden": 192, "layers": 6, "period": 3, "window": 64, "kv_heads": 2},
     "ci": {"hidden": 64, "layers": 3, "period": 3, "window": 24, "kv_heads": 2},
 }
-ASSISTANT = {"hidden": 64, "layers": 2, "period": 1, "kv_heads": 2}
+ASSISTANT = {"hidden": 128, "layers": 2, "period": 1, "kv_heads": 2}
 ROWS = {"tiny": (16, 192), "ci": (8, 96)}  # texts in a batch, and their tokens
 
 
