@@ -10,7 +10,7 @@ import torch
 from workloads.shared.drafter import BlockDrafter, DrafterConfig
 from workloads.shared.tiny_models import build_tiny
 from workloads.specdecode.decoding import Fused, decode_greedy
-from workloads.specdecode.policy import PATIENCE, Adaptive, Always, Costs
+from workloads.specdecode.policy import PATIENCE, Adaptive, Always, Costs, Look
 from workloads.specdecode.reading import PositionReader, RestoredReader
 
 LENGTH, NEW, BLOCK, WINDOW = 40, 30, 6, 12
@@ -157,29 +157,60 @@ def test_a_ring_is_bounded_and_full_layers_are_not(model):
     assert (sizes[1] > sizes[0]) == ("full_attention" in kinds)
 
 
-def test_drafting_stops_where_it_does_not_pay_and_is_tried_again(model):
+def test_drafting_stops_where_it_does_not_pay_and_is_looked_at_again(model):
     ids = make_ids(1)
     policy = Adaptive(Costs(step_ms=1.0, block_ms=2.5))
     reader = PositionReader(model, (0, 1), longest=16)
     fused = Fused(model, make_drafter(model), reader, policy).decode(ids, new_tokens=60)
     assert torch.equal(fused.tokens, read_greedy(model, ids, 60))
-    assert policy.fallbacks == 3, "two blocks, 16 steps, one block, 32 steps, one block"
-    assert fused.parts.blocks == 4
+    assert policy.fallbacks == 3, "two blocks, a look after 16 steps, another after 32"
+    assert fused.parts.blocks == 2
     assert fused.parts.steps > 50
 
 
-def test_the_policy_goes_on_drafting_while_it_pays_and_comes_back():
+def test_drafting_comes_back_when_a_look_says_that_it_pays(model):
+    """The drafter is wrong for the first 25 tokens, then right."""
+    ids = make_ids(1)
+    expected = read_greedy(model, ids, 80)
+    drafter = make_drafter(model)
+    drafter.__class__ = Prophet
+    text = torch.cat([ids, expected], dim=1)
+    drafter.tell(
+        model.get_output_embeddings(), text, lambda row, position: position < LENGTH + 15 + row
+    )
+    policy = Adaptive(Costs(step_ms=1.0, block_ms=2.0))
+    reader = PositionReader(model, (0, 1), longest=16)
+    fused = Fused(model, drafter, reader, policy).decode(ids, new_tokens=70)
+    assert torch.equal(fused.tokens, expected[:, :70])
+    assert policy.fallbacks == 1
+    assert policy.drafts()
+    assert fused.parts.steps < 40
+    assert max(fused.parts.gained) == BLOCK
+
+
+def test_the_policy_goes_on_drafting_while_it_pays():
     policy = Adaptive(Costs(1.0, 2.0))
     for gained in (5.0, 1.0, 3.0, 1.0, 4.0):
         assert policy.drafts()
         policy.learn(gained)
     while policy.drafts():
         policy.learn(1.0)
-    assert policy.fallbacks == 1
     for _ in range(PATIENCE):
-        assert not policy.drafts()
-        policy.learn(None)
-    assert policy.drafts()
+        assert not policy.probes()
+        policy.step()
+    assert policy.probes()
+    policy.learn(1.5)
+    assert not policy.drafts()
+    for _ in range(2 * PATIENCE):
+        policy.step()
     policy.learn(6.0)
     assert policy.drafts()
     assert Always().drafts()
+
+
+def test_a_look_counts_what_a_block_would_have_gained():
+    look = Look([[1, 2, 3], [4, 5, 6]])
+    assert look.compare([1, 9]) is None
+    assert look.compare([2, 5]) is None
+    assert look.compare([7, 6]) == 1 + (2 + 0) / 2
+    assert Look([[1, 2]]).compare([3]) == 1

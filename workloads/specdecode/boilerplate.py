@@ -1,8 +1,8 @@
 """A made-up language of boilerplate: declarations that are known by heart from their first line.
 
 A declaration is of one of twenty kinds. Its first line names a type and four fields; the rest
-repeats them in the kind's own form. Each trained kind has a few sets of names and no others, so
-that a model can learn all declarations by heart. What is new in a held-out text is their order:
+repeats them in the kind's own form. Each trained kind has one set of names and no other, so that
+a model can learn all sixteen declarations by heart. What is new in a held-out text is their order:
 one pair of declarations in five never meets in training, and such a pair ends every held-out
 prompt. That is the best case for drafting, and is meant as such. Declarations of the four odd
 kinds, with names in any combination, are never trained on. Tokens are words and signs.
@@ -20,7 +20,6 @@ NAMES = tuple(
     for second in ("ba", "den", "fix", "gar", "lo", "mi", "nus", "ter")
 )
 FIELDS = 4
-VARIANTS = 4  # sets of names of each trained kind
 # Head, what is repeated for each field, foot. A is the type, F one field, 1 to 4 all of them.
 KINDS: dict[str, tuple[str, str, str]] = {
     "class": (
@@ -147,7 +146,7 @@ class Declaration:
     Attributes:
         ids: its tokens.
         head: how many of them are its first line.
-        number: of a trained kind with one of its sets of names; None for an odd one.
+        number: of a trained kind with its own names; None for an odd one.
     """
 
     ids: tuple[int, ...]
@@ -171,7 +170,7 @@ def _list_known() -> tuple[Declaration, ...]:
     source = random.Random("boilerplate/1 names")  # noqa: S311  (a seed, not a secret)
     return tuple(
         make_declaration(kind, source.sample(NAMES, FIELDS + 1), index)
-        for index, kind in enumerate(kind for kind in TRAINED for _ in range(VARIANTS))
+        for index, kind in enumerate(TRAINED)
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from workloads.shared.drafter import BlockDrafter, ContextCache, embed_unscaled
-from workloads.specdecode.policy import Always, Policy
+from workloads.specdecode.policy import Always, Look, Policy
 from workloads.specdecode.reading import Reader
 
 
@@ -109,6 +109,7 @@ class Fused:
         self._policy = policy or Always()
         self._context = ContextCache(drafter.config)
         self._pending: list[tuple[torch.Tensor, torch.Tensor, int]] = []
+        self._look: Look | None = None
         self._masks = torch.full((1, drafter.config.block - 1), drafter.config.mask_token)
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
@@ -179,15 +180,24 @@ class Fused:
         parts: Parts,
     ) -> torch.Tensor:
         """One plain token for each row; gives the next anchors."""
+        if self._policy.probes() and self._look is None:
+            self._extend_context()
+            parts.context_s += clock.mark()
+            self._look = Look(self._draft(anchors).tolist())
+            parts.draft_s += clock.mark()
         read = self._reader.read(anchors)
         picks = read.logits[:, -1].argmax(-1, keepdim=True)
-        counts = []
-        for row, (token,) in zip(rows, picks.tolist(), strict=True):
+        counts, tokens = [], picks[:, 0].tolist()
+        for row, token in zip(rows, tokens, strict=True):
             counts.append(int(len(row) < new_tokens))
             row += [token] * counts[-1]
         self._keep_context(read.features, 1)
         self._reader.keep(counts)
-        self._policy.learn(None)
+        self._policy.step()
+        gained = self._look.compare(tokens) if self._look else None
+        if gained is not None:
+            self._look = None
+            self._policy.learn(gained)
         parts.steps += 1
         parts.step_s.append(clock.mark())
         parts.plain_s += parts.step_s[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,8 +18,14 @@ class Policy(Protocol):
     def drafts(self) -> bool:
         """Whether the next forward verifies a draft."""
 
-    def learn(self, gained: float | None) -> None:
-        """A block gained so many tokens in each row; None after a plain step."""
+    def probes(self) -> bool:
+        """Whether a draft is made beside the next plain steps, to see what it would have gained."""
+
+    def learn(self, gained: float) -> None:
+        """A block gained so many tokens in each row, or would have."""
+
+    def step(self) -> None:
+        """A plain step was taken."""
 
 
 class Always:
@@ -28,8 +35,15 @@ class Always:
         """See `Policy.drafts`."""
         return True
 
-    def learn(self, gained: float | None) -> None:
+    def probes(self) -> bool:
+        """See `Policy.probes`."""
+        return False
+
+    def learn(self, gained: float) -> None:
         """Nothing to learn."""
+
+    def step(self) -> None:
+        """Nothing to count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,37 +60,69 @@ class Costs:
 
 
 class Adaptive:
-    """Falls back to plain steps when blocks yield too little, and tries again now and then.
+    """Falls back to plain steps when blocks yield too little, and looks again now and then.
 
-    The mean of the last four blocks (at least two) decides. After a fall-back a single block is
-    tried when `PATIENCE` plain steps have gone by; each vain one doubles the wait, so that what
-    is lost stays a few per cent.
+    The mean of the last four blocks (at least two) decides. After a fall-back, a draft is made when
+    `PATIENCE` plain steps have gone by; the steps that follow say what it would have gained, so
+    that looking costs a draft and no verification. Each vain look doubles the wait.
     """
 
     def __init__(self, costs: Costs) -> None:
         self._needed = costs.ratio
         self._recent: deque[float] = deque(maxlen=MEMORY)
-        self._wait = 0
+        self._wait: int | None = None  # plain steps until the next look; None while drafting
         self._patience = PATIENCE
         self.fallbacks = 0
 
     def drafts(self) -> bool:
         """See `Policy.drafts`."""
+        return self._wait is None
+
+    def probes(self) -> bool:
+        """See `Policy.probes`."""
         return self._wait == 0
 
-    def learn(self, gained: float | None) -> None:
+    def learn(self, gained: float) -> None:
         """See `Policy.learn`."""
-        if gained is None:
-            self._wait -= 1
-            return
-        probing = self.fallbacks > 0 and not self._recent
+        looking = self._wait is not None
         self._recent.append(gained)
-        if not probing and len(self._recent) < 2:
+        if not looking and len(self._recent) < 2:
             return
         if sum(self._recent) / len(self._recent) >= self._needed:
-            self._patience = PATIENCE
+            self._wait, self._patience = None, PATIENCE
             return
         self.fallbacks += 1
         self._wait = self._patience
         self._patience = min(2 * self._patience, LONGEST_PATIENCE)
         self._recent.clear()
+
+    def step(self) -> None:
+        """See `Policy.step`."""
+        if self._wait:
+            self._wait -= 1
+
+
+class Look:
+    """A draft beside plain steps: how many of its tokens they confirm.
+
+    Args:
+        drafts: for each row, the tokens that were drafted.
+    """
+
+    def __init__(self, drafts: Sequence[Sequence[int]]) -> None:
+        self._drafts = drafts
+        self._agreed = [0] * len(drafts)
+        self._going = [True] * len(drafts)
+        self._steps = 0
+
+    def compare(self, tokens: Sequence[int]) -> float | None:
+        """Take each row's next token; tokens that a block would have gained, once that is known."""
+        for row, token in enumerate(tokens):
+            if self._going[row] and token == self._drafts[row][self._steps]:
+                self._agreed[row] += 1
+            else:
+                self._going[row] = False
+        self._steps += 1
+        if any(self._going) and self._steps < len(self._drafts[0]):
+            return None
+        return 1 + sum(self._agreed) / len(self._agreed)
