@@ -8,6 +8,7 @@ exams, beside plain retrieval and the whole history in context.
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -58,15 +59,15 @@ def run(config: Config, context: Context) -> None:
             rows = [row for exam in exams[seed] for row in sit_without_memory(exam, backbone)]
             context.commit(f"plain {seed}", Entry(tuple(rows), {"plain.units": 1}))
         pace.advance(f"seed {seed}: without memory")
-    tasks = []
+    left = []
     for seed in config.seeds:
         for arm in config.arms:
             if context.resume(f"{arm} {seed}"):
                 pace.advance(f"{arm} {seed}: done before", config.sizes.steps + 1)
             else:
-                tasks.append((config, backbone, exams[seed], arm, seed, context.checkpoint_dir))
-    workers = count_workers(backbone.device)
-    for key, entry in run_side_by_side(_run_arm, tasks, workers):
+                folder = context.checkpoint_dir
+                left.append(partial(_run_arm, config, backbone, exams[seed], arm, seed, folder))
+    for key, entry in run_side_by_side(left, count_workers(backbone.device)):
         context.commit(key, entry)
         pace.advance(f"{key}: measured", config.sizes.steps + 1)
 

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -22,6 +23,7 @@ from workloads.equilibrium.relaxation import measure_asymmetry
 from workloads.equilibrium.training import evaluate, rest_on
 from workloads.shared.context import Context
 from workloads.shared.journal import Entry
+from workloads.shared.parallel import count_workers, run_side_by_side
 
 __all__ = ["Config", "run"]
 
@@ -30,10 +32,15 @@ HIJACK_BATCHES = 4
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One piece of work that a checkpoint counts."""
+    """One piece of work that a checkpoint counts.
+
+    Attributes:
+        start: the seed of the trained block that it starts from, None for an untrained one.
+    """
 
     key: str
     work: Callable[[], Iterable[Rows]]
+    start: int | None = None
 
 
 def run(config: Config, context: Context) -> None:
@@ -48,10 +55,16 @@ def run(config: Config, context: Context) -> None:
         torch=torch.__version__,
     )
     units = _list_units(config, bench, context)
-    for step, unit in enumerate(units, start=1):
-        if not context.resume(unit.key):
-            context.commit(unit.key, _measure(unit))
-        context.progress(step, len(units), f"equilibrium {unit.key}")
+    left = [unit for unit in units if not context.resume(unit.key)]
+    workers = count_workers(config.device)
+    seeds = sorted({unit.start for unit in left if unit.start is not None})
+    for _ in run_side_by_side([partial(bench.prepare, seed, context) for seed in seeds], workers):
+        pass
+    measured = run_side_by_side([partial(_measure, unit) for unit in left], workers)
+    for step, (unit, entry) in enumerate(zip(left, measured, strict=True), start=1):
+        context.commit(unit.key, entry)
+        done = len(units) - len(left) + step
+        context.progress(done, len(units), f"equilibrium {unit.key}")
 
 
 def _measure(unit: Unit) -> Entry:
@@ -79,7 +92,7 @@ def _list_seed(config: Config, bench: Bench, context: Context, seed: int) -> lis
     def start() -> dict[str, torch.Tensor]:
         return bench.start_parameters(seed)
 
-    found = [Unit(f"train {seed}", lambda: [_describe(bench, context, seed)])]
+    found = [Unit(f"train {seed}", lambda: [_describe(bench, context, seed)], seed)]
     for state, get, pairs in (("init", start, sizes.init_pairs), ("trained", theta, sizes.pairs)):
         for index in range(pairs):
             found.append(
@@ -88,14 +101,16 @@ def _list_seed(config: Config, bench: Bench, context: Context, seed: int) -> lis
                     lambda get=get, state=state, index=index: estimators.compare_pair(  # type: ignore[misc]
                         bench, get(), state, seed, index
                     ),
+                    seed if state == "trained" else None,
                 )
             )
-    found.append(Unit(f"averaging {seed}", lambda: averaging.sweep(bench, theta(), seed)))
+    found.append(Unit(f"averaging {seed}", lambda: averaging.sweep(bench, theta(), seed), seed))
     for arm in runs.FOLLOWERS:
         found.append(
             Unit(
                 f"following {arm} {seed}",
                 lambda arm=arm: [runs.follow(bench, theta(), arm, seed)],  # type: ignore[misc]
+                seed,
             )
         )
     for index in range(HIJACK_BATCHES):
@@ -103,6 +118,7 @@ def _list_seed(config: Config, bench: Bench, context: Context, seed: int) -> lis
             Unit(
                 f"hijack {seed} {index}",
                 lambda index=index: [hijack.decompose(bench, theta(), seed, index)],  # type: ignore[misc]
+                seed,
             )
         )
     if seed in config.seeds[: sizes.rescue_seeds]:
@@ -119,6 +135,7 @@ def _list_runs(
             lambda rate=rate, ceiling=ceiling: [  # type: ignore[misc]
                 runs.rescue(bench, theta(), rate, ceiling, seed)
             ],
+            seed,
         )
         for rate in config.rates
         for ceiling in config.ceilings

@@ -79,6 +79,10 @@ class Bench:
                 _save(self._trained[seed], path)
         return self._trained[seed]
 
+    def prepare(self, seed: int, context: Context) -> None:
+        """Have the checkpoint of a seed on disk, where other processes find it."""
+        self.trained(seed, context)
+
     def draw(self, *name: object, held: bool = False) -> Batch:
         """A batch of the run's size."""
         return self.text.draw(name, rows=self.sizes.rows, length=self.sizes.length, held=held)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, TypeVar
 
@@ -23,25 +23,34 @@ def count_workers(device: torch.device | str) -> int:
     return torch.get_num_threads() if forks else 1
 
 
-def run_side_by_side(
-    action: Callable[..., R], tasks: Iterable[tuple[Any, ...]], workers: int
-) -> Iterator[R]:
-    """`action(*task)` for each task, in their order.
+def run_side_by_side(parts: Sequence[Callable[[], R]], workers: int) -> Iterator[R]:
+    """What each part returns, in their order.
 
     Args:
-        action: a function of a module; arguments and result can be pickled.
-        tasks: its arguments.
+        parts: functions without arguments; a fork knows them already, only results are pickled.
         workers: processes of one thread each; 1 for this process itself, as it stands.
     """
-    if workers == 1:
-        for task in tasks:
-            yield action(*task)
+    if workers == 1 or len(parts) < 2:
+        yield from (part() for part in parts)
         return
     with ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("fork"),
-        initializer=torch.set_num_threads,
-        initargs=(1,),
+        initializer=_begin,
+        initargs=(parts,),
     ) as pool:
-        for future in [pool.submit(action, *task) for task in tasks]:
-            yield future.result()
+        yield from pool.map(_run_part, range(len(parts)))
+
+
+_parts: Sequence[Callable[[], Any]] = ()
+"""In a worker: the parts that its fork came with."""
+
+
+def _begin(parts: Sequence[Callable[[], Any]]) -> None:
+    global _parts
+    _parts = parts
+    torch.set_num_threads(1)
+
+
+def _run_part(number: int) -> Any:
+    return _parts[number]()
