@@ -8,11 +8,13 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from bridge.errors import UsageError
+from tests.tiny_language import make_llama
 from workloads.ams_audit.config import ARMS, Config, Mechanisms
 from workloads.ams_audit.lessons import draw_corpus, draw_lesson, make_source
 from workloads.ams_audit.lexicon import DOMAINS, FUNCTION_WORDS, OPENINGS, SEEN, SET_B
 from workloads.ams_audit.live import DeafMemory, LiveMemory
-from workloads.ams_audit.mechanisms import distil, make_memory, mark
+from workloads.ams_audit.mechanisms import distil, make_memory, mark, read_projections
 from workloads.ams_audit.memory import SLOTS, mix, point
 from workloads.ams_audit.reading import Passage, read_passages
 from workloads.ams_audit.stage import TEXTS
@@ -121,6 +123,12 @@ def test_m2_takes_the_first_layers_projections_head_by_head(
         for head in range(4):
             block = own[32 * (head // 2) : 32 * (head // 2 + 1)]
             assert torch.equal(taken[32 * head : 32 * (head + 1)], block)
+
+
+def test_m2_refuses_heads_that_do_not_fit() -> None:
+    llama = FrozenModel(make_llama(head_dim=16), torch.ones(600))
+    with pytest.raises(UsageError, match="32 wide"):
+        read_projections(llama)
 
 
 def test_m4_turns_the_queries_and_keeps_their_length(

@@ -40,6 +40,11 @@ def read_rows(out: Path) -> list[dict[str, Any]]:
     return [{**json.loads(line), "t_ms": 0} for line in lines]
 
 
+def read_artifacts(out: Path) -> dict[str, str]:
+    found = (out / "artifacts").rglob("*.json*")
+    return {str(path.relative_to(out)): path.read_text("utf-8") for path in found}
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_job(tmp_path_factory.mktemp("ams-audit")).parent
@@ -49,12 +54,15 @@ def test_a_resumed_run_gives_the_same_rows(finished: Path, tmp_path: Path) -> No
     rows = read_rows(finished / "out")
     assert {row["arm"] for row in rows} == {*ARMS, "backbone"}
     again = tmp_path / "again"
-    shutil.copytree(finished, again)
+    shutil.copytree(finished, again, ignore=shutil.ignore_patterns("out"))
     lines = (again / "checkpoint/finished.jsonl").read_text("utf-8").splitlines(keepends=True)
     (again / "checkpoint/finished.jsonl").write_text("".join(lines[:-2]), "utf-8")
     assert read_rows(run_job(again)) == rows
     counters = json.loads((again / "out/facts.json").read_text())["counters"]
     assert counters["units_resumed"] == len(lines) - 2
+    before, after = (read_artifacts(folder / "out") for folder in (finished, again))
+    assert len(before) == 1 + len(ARMS)
+    assert after == before
 
 
 def test_every_arm_has_26_cases_and_every_case_is_measured(finished: Path) -> None:

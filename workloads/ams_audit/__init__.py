@@ -87,8 +87,6 @@ def _run_arm(
     if arm.trained_as is None:
         rows += list_losses(trained, name, seed)
         rows += list_marks(trained, name, seed)
-    record = context.artifact(f"audits/{name}-s{seed}.json")
-    record.write_text(json.dumps(audit.as_record(), indent=1) + "\n", "utf-8")
     log = tuple(
         {"arm": name, "seed": seed, "step": step, **losses}
         for step, losses in enumerate(trained.history)
@@ -100,7 +98,8 @@ def _run_arm(
         f"{name}.train_process_s": round(trained_s - started_s, 3),
         f"{name}.audit_process_s": round(time.process_time() - trained_s, 3),
     }
-    context.commit(key, Entry(tuple(rows), counters, {"train_log.jsonl": log}))
+    notes = {"train_log.jsonl": log, f"audits/{name}-s{seed}.json": (audit.as_record(),)}
+    context.commit(key, Entry(tuple(rows), counters, notes))
     left = 1 + config.sizes.steps - len(trained.history)
     pace.advance(f"{key}: {audit.passed} of {len(audit.findings)} cases pass", left)
 

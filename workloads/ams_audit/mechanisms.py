@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from bridge.errors import UsageError
 from workloads.ams_audit.config import Mechanisms, Target
 from workloads.ams_audit.memory import AuditMemory
 from workloads.ams_audit.reading import Passage
@@ -74,8 +75,10 @@ def read_projections(model: FrozenModel) -> torch.Tensor:
     K and V of grouped heads are repeated for each query head of their group. (The source tiles
     them six times one after another, which pairs heads otherwise than the language model does.)
 
+    Biases, where there are some, are left out.
+
     Raises:
-        ValueError: the heads together are not as wide as the model.
+        UsageError: the heads together are not as wide as the model.
     """
     config = model.model.config.get_text_config(decoder=True)
     heads = int(config.num_attention_heads)
@@ -89,7 +92,11 @@ def read_projections(model: FrozenModel) -> torch.Tensor:
         blocks = weight.unflatten(0, (groups, -1))
         rows = blocks.repeat_interleave(heads // groups, 0).flatten(0, 1)
         if rows.shape != (model.width, model.width):
-            raise ValueError(f"{name} gives {tuple(rows.shape)}, the bridge has {model.width}")
+            raise UsageError(
+                f"{name} of all heads is {tuple(rows.shape)}, the model is {model.width} wide",
+                where="$.inputs.weights",
+                remedy="take weights whose heads together are as wide as the model",
+            )
         parts.append(rows)
     return torch.cat(parts)
 
