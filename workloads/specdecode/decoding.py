@@ -115,6 +115,10 @@ class Fused:
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def decode(self, ids: torch.Tensor, *, new_tokens: int) -> Decoded:
         """So many tokens after the prompts `ids` (B, T) of equal length."""
+        with self._reader.attached():
+            return self._decode(ids, new_tokens)
+
+    def _decode(self, ids: torch.Tensor, new_tokens: int) -> Decoded:
         reader, clock, parts = self._reader, Clock(self._reader.device), Parts()
         read = reader.read(ids, last=True)
         anchors = read.logits[:, -1].argmax(-1, keepdim=True)
@@ -201,6 +205,8 @@ class Fused:
         parts.steps += 1
         parts.step_s.append(clock.mark())
         parts.plain_s += parts.step_s[-1]
+        if all(counts):
+            return picks
         moved = torch.tensor(counts, device=picks.device, dtype=torch.bool)[:, None]
         return torch.where(moved, picks, anchors)
 

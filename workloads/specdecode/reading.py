@@ -51,6 +51,9 @@ class Reader(Protocol):
     end: int
     device: torch.device
 
+    def attached(self) -> contextlib.AbstractContextManager[None]:
+        """Features come out of forwards within it alone."""
+
     def read(self, ids: torch.Tensor, *, last: bool = False) -> Read:
         """Read tokens (B, Q) after what is kept."""
 
@@ -121,6 +124,11 @@ class PositionReader:
         )
         config = model.config.get_text_config(decoder=True)
         self._by_kind = getattr(config, "layer_types", None) is not None
+        self._caught: dict[int, torch.Tensor] = {}
+
+    def attached(self) -> contextlib.AbstractContextManager[None]:
+        """See `Reader.attached`."""
+        return catching(self._model, self._targets, self._caught)
 
     def read(self, ids: torch.Tensor, *, last: bool = False) -> Read:
         """See `Reader.read`; a text that is longer than a block must be the first."""
@@ -155,17 +163,15 @@ class PositionReader:
     def _forward(self, ids: torch.Tensor, *, last: bool) -> Read:
         count = ids.shape[1]
         positions = self.starts[:, None] + torch.arange(count, device=self.device)
-        caught: dict[int, torch.Tensor] = {}
-        with catching(self._model, self._targets, caught):
-            result = self._model(
-                input_ids=ids,
-                position_ids=positions.expand(len(ids), -1),
-                attention_mask=self._make_masks(positions),
-                past_key_values=self._cache,
-                use_cache=True,
-                logits_to_keep=1 if last else 0,
-            )
-        return Read(result.logits, _join(caught, self._targets, count))
+        result = self._model(
+            input_ids=ids,
+            position_ids=positions.expand(len(ids), -1),
+            attention_mask=self._make_masks(positions),
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1 if last else 0,
+        )
+        return Read(result.logits, _join(self._caught, self._targets, count))
 
     def _make_masks(self, positions: torch.Tensor) -> Any:
         """Additive masks (R, 1, Q, K) by layer kind; None where every slot may be seen."""
@@ -238,6 +244,11 @@ class RestoredReader:
         plan = bound(list_attention_layers(model), sink=sink, window=window, restored=True)
         self._verifier = Verifier(model, plan, OwnSource(), recording=True)
         self._unkept = 0
+        self._caught: dict[int, torch.Tensor] = {}
+
+    def attached(self) -> contextlib.AbstractContextManager[None]:
+        """See `Reader.attached`."""
+        return catching(self._model, self._targets, self._caught)
 
     @property
     def restored(self) -> int:
@@ -250,10 +261,8 @@ class RestoredReader:
         for part in ids.split(self._longest, dim=1):
             if found:
                 self._verifier.rollback(0)
-            caught: dict[int, torch.Tensor] = {}
-            with catching(self._model, self._targets, caught):
-                logits = self._verifier.read(part, last=last)
-            found.append(Read(logits, _join(caught, self._targets, part.shape[1])))
+            logits = self._verifier.read(part, last=last)
+            found.append(Read(logits, _join(self._caught, self._targets, part.shape[1])))
         self._unkept = ids.shape[1]
         return _concatenate(found)
 
