@@ -30,7 +30,7 @@ from workloads.shared.samples import Sample
 
 __all__ = ["Config", "run"]
 
-CURVE_EVERY = 10
+CURVE_EVERY = 40
 
 
 def run(config: Config, context: Context) -> None:
