@@ -62,9 +62,10 @@ class Costs:
 class Adaptive:
     """Falls back to plain steps when blocks yield too little, and looks again now and then.
 
-    The mean of the last four blocks (at least two) decides. After a fall-back, a draft is made when
-    `PATIENCE` plain steps have gone by; the steps that follow say what it would have gained, so
-    that looking costs a draft and no verification. Each vain look doubles the wait.
+    The mean of the last four blocks decides; the first one alone where nothing of it agreed.
+    After a fall-back, a draft is made when `PATIENCE` plain steps have gone by; the steps that
+    follow say what it would have gained, so that looking costs a draft and no verification. Each
+    vain look doubles the wait.
     """
 
     def __init__(self, costs: Costs) -> None:
@@ -86,7 +87,7 @@ class Adaptive:
         """See `Policy.learn`."""
         looking = self._wait is not None
         self._recent.append(gained)
-        if not looking and len(self._recent) < 2:
+        if not looking and len(self._recent) < 2 and gained > 1:
             return
         if sum(self._recent) / len(self._recent) >= self._needed:
             self._wait, self._patience = None, PATIENCE
