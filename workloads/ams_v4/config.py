@@ -72,7 +72,7 @@ class Sizes:
 
 SIZES: dict[Scale, Sizes] = {
     "ci": Sizes(20, 4, 4, (8, 12), 3, 10, 0.04),
-    "tiny": Sizes(600, 4, 8, (8, 20), 20, 10, 1.0),
+    "tiny": Sizes(500, 4, 8, (8, 20), 20, 10, 1.0),
     "small": Sizes(400, 4, 4, (8, 20), 10, 10, 1.0),
 }
 
