@@ -61,6 +61,23 @@ class PositionBuffer:
         count = self.count(end)
         return self.keys[:, :, :count], self.values[:, :, :count]
 
+    def read_last(self, end: int, window: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """K and V (B, H, K, D) of the last `window` positions below `end`, in their order.
+
+        Views, but where a ring's end lies between them.
+        """
+        assert self.keys is not None
+        assert self.values is not None
+        count = min(window, end)
+        first = end - count if self.ring is None else (end - count) % self.ring
+        after = first + count - self.keys.shape[2]
+        parts = [
+            [held[:, :, first : first + count], held[:, :, : max(after, 0)]]
+            for held in (self.keys, self.values)
+        ]
+        keys, values = (torch.cat(two, dim=2) if after > 0 else two[0] for two in parts)
+        return keys, values
+
     def count(self, end: int) -> int:
         """How many slots there are to read once positions below `end` are written."""
         return end if self.ring is None else min(end, self.ring)

@@ -187,7 +187,7 @@ class Fused:
         if self._policy.probes() and self._look is None:
             self._extend_context()
             parts.context_s += clock.mark()
-            self._look = Look(self._draft(anchors).tolist())
+            self._look = Look(self._draft(anchors).tolist(), self._policy.enough)
             parts.draft_s += clock.mark()
         read = self._reader.read(anchors)
         picks = read.logits[:, -1].argmax(-1, keepdim=True)

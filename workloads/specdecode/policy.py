@@ -1,19 +1,24 @@
-"""When to draft: as long as a block yields more tokens than plain steps would in its time."""
+"""When to draft: as long as blocks yield more tokens than plain steps would in their time."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-MEMORY = 4
+ALLOWANCE = 3.0
 PATIENCE = 16
 LONGEST_PATIENCE = 256
 
 
 class Policy(Protocol):
-    """Chooses between a block and a plain step."""
+    """Chooses between a block and a plain step.
+
+    Attributes:
+        enough: tokens that a block must gain to be no slower than plain steps.
+    """
+
+    enough: float
 
     def drafts(self) -> bool:
         """Whether the next forward verifies a draft."""
@@ -30,6 +35,8 @@ class Policy(Protocol):
 
 class Always:
     """Drafts whatever comes of it."""
+
+    enough = 0.0
 
     def drafts(self) -> bool:
         """See `Policy.drafts`."""
@@ -60,20 +67,27 @@ class Costs:
 
 
 class Adaptive:
-    """Falls back to plain steps when blocks yield too little, and looks again now and then.
+    """Falls back to plain steps when blocks have lost too much, and looks again now and then.
 
-    The mean of the last four blocks decides; the first one alone where nothing of it agreed.
+    A ledger counts in plain steps: a block enters what it gained, less `enough`. What is won is
+    not saved up, so that the ledger is never above zero; a fall-back comes once it is below
+    `-ALLOWANCE`. One vain block between good ones costs little and changes nothing; where drafts
+    are worthless, a few blocks are lost.
+
     After a fall-back, a draft is made when `PATIENCE` plain steps have gone by; the steps that
-    follow say what it would have gained, so that looking costs a draft and no verification. Each
-    vain look doubles the wait.
+    follow say what it would have gained, so that looking costs a draft and no verification. A look
+    enters the ledger as a block does, from the allowance on: drafting is then on probation. Each
+    look that is vain doubles the wait, until the ledger is made good.
+
+    Source: the one-sided cumulative sum of Page, Continuous Inspection Schemes, 1954.
     """
 
     def __init__(self, costs: Costs) -> None:
-        self._needed = costs.ratio
-        self._recent: deque[float] = deque(maxlen=MEMORY)
+        self.enough = costs.ratio
+        self.fallbacks = 0
+        self._ledger = 0.0
         self._wait: int | None = None  # plain steps until the next look; None while drafting
         self._patience = PATIENCE
-        self.fallbacks = 0
 
     def drafts(self) -> bool:
         """See `Policy.drafts`."""
@@ -85,17 +99,16 @@ class Adaptive:
 
     def learn(self, gained: float) -> None:
         """See `Policy.learn`."""
-        looking = self._wait is not None
-        self._recent.append(gained)
-        if not looking and len(self._recent) < 2 and gained > 1:
+        self._ledger = min(0.0, max(self._ledger, -ALLOWANCE) + gained - self.enough)
+        if self._ledger >= -ALLOWANCE:
+            self._wait = None
+            if self._ledger == 0:
+                self._patience = PATIENCE
             return
-        if sum(self._recent) / len(self._recent) >= self._needed:
-            self._wait, self._patience = None, PATIENCE
-            return
-        self.fallbacks += 1
+        if self._wait is None:
+            self.fallbacks += 1
         self._wait = self._patience
         self._patience = min(2 * self._patience, LONGEST_PATIENCE)
-        self._recent.clear()
 
     def step(self) -> None:
         """See `Policy.step`."""
@@ -108,22 +121,29 @@ class Look:
 
     Args:
         drafts: for each row, the tokens that were drafted.
+        enough: tokens gained that settle the matter before the draft is at its end.
     """
 
-    def __init__(self, drafts: Sequence[Sequence[int]]) -> None:
+    def __init__(self, drafts: Sequence[Sequence[int]], enough: float) -> None:
         self._drafts = drafts
+        self._enough = enough
         self._agreed = [0] * len(drafts)
         self._going = [True] * len(drafts)
         self._steps = 0
 
     def compare(self, tokens: Sequence[int]) -> float | None:
-        """Take each row's next token; tokens that a block would have gained, once that is known."""
+        """Take each row's next token.
+
+        Returns:
+            Tokens that a block would have gained, or as many as are enough; None while unknown.
+        """
         for row, token in enumerate(tokens):
             if self._going[row] and token == self._drafts[row][self._steps]:
                 self._agreed[row] += 1
             else:
                 self._going[row] = False
         self._steps += 1
-        if any(self._going) and self._steps < len(self._drafts[0]):
+        gained = 1 + sum(self._agreed) / len(self._agreed)
+        if any(self._going) and self._steps < len(self._drafts[0]) and gained < self._enough:
             return None
-        return 1 + sum(self._agreed) / len(self._agreed)
+        return gained

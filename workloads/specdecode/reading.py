@@ -64,9 +64,10 @@ class Reader(Protocol):
 class PositionLayer(DynamicLayer):  # type: ignore[misc]
     """A transformers cache layer over a buffer; the reader says where the text stands."""
 
-    def __init__(self, buffer: PositionBuffer, reader: PositionReader) -> None:
+    def __init__(self, buffer: PositionBuffer, window: int | None, reader: PositionReader) -> None:
         super().__init__()
         self._buffer = buffer
+        self._window = window
         self._reader = reader
 
     def update(
@@ -76,10 +77,13 @@ class PositionLayer(DynamicLayer):  # type: ignore[misc]
         *args: object,
         **kwargs: object,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write (B, H, Q, D) entries, give all that there are."""
+        """Write (B, H, Q, D) entries, give all that there are, or all that may be seen."""
         del args, kwargs
-        end = self._reader.end + key_states.shape[-2]
+        count = key_states.shape[-2]
+        end = self._reader.end + count
         self._buffer.write(key_states, value_states, self._reader.starts, end)
+        if self._window is not None and self._reader.sees_all(count):
+            return self._buffer.read_last(end, self._window)
         return self._buffer.read(end)
 
     def get_seq_length(self) -> int:
@@ -113,10 +117,11 @@ class PositionReader:
             for layer in self._layers
             if layer.owns
         }
+        windows = {layer.index: layer.window for layer in self._layers}
         last = max(self._buffers)
         self._cache = Cache(
             layers=[
-                PositionLayer(self._buffers[index], self)
+                PositionLayer(self._buffers[index], windows[index], self)
                 if index in self._buffers
                 else DummyLayer()
                 for index in range(last + 1)
@@ -124,11 +129,17 @@ class PositionReader:
         )
         config = model.config.get_text_config(decoder=True)
         self._by_kind = getattr(config, "layer_types", None) is not None
+        self._kinds = {layer.kind for layer in self._layers if layer.owns}
+        self._full = all(layer.window is None for layer in self._layers)
         self._caught: dict[int, torch.Tensor] = {}
 
     def attached(self) -> contextlib.AbstractContextManager[None]:
         """See `Reader.attached`."""
         return catching(self._model, self._targets, self._caught)
+
+    def sees_all(self, count: int) -> bool:
+        """Whether `count` tokens may see every entry that their layers give them: no mask then."""
+        return count == 1 and len(self.starts) == 1 and (self._by_kind or self._full)
 
     def read(self, ids: torch.Tensor, *, last: bool = False) -> Read:
         """See `Reader.read`; a text that is longer than a block must be the first."""
@@ -175,14 +186,13 @@ class PositionReader:
 
     def _make_masks(self, positions: torch.Tensor) -> Any:
         """Additive masks (R, 1, Q, K) by layer kind; None where every slot may be seen."""
-        masks: dict[str, torch.Tensor | None] = {}
         count = positions.shape[1]
+        if self.sees_all(count):
+            return dict.fromkeys(self._kinds) if self._by_kind else None
+        masks: dict[str, torch.Tensor] = {}
         end = self.end + count
         for layer in self._layers:
             if not layer.owns or layer.kind in masks:
-                continue
-            if layer.window is None and count == 1 and len(positions) == 1 and self._by_kind:
-                masks[layer.kind] = None
                 continue
             held = self._buffers[layer.index].positions(positions[:, -1] + 1, end)[:, None, :]
             seen = held <= positions[..., None]
