@@ -13,16 +13,15 @@ from evidence.gates.parse import parse_each
 from evidence.gates.rules import NAME
 from evidence.gates.shape import Reader
 from evidence.gates.syntax import AllOf, AnyOf, Each, Gate, Not, Rule
+from evidence.plot_spec import PlotSpec, parse_plots
 from evidence.reducers import ALIASES, REDUCERS
 
 REDUCER_NAMES = ("proportion", *sorted({*REDUCERS, *ALIASES}))
-PLOT_KINDS = ("forest", "ladder", "heatmap", "dots", "paired", "stack")
 BETTER = ("higher", "lower", "none")
 _PARAM = re.compile(r"\{([a-z][a-z0-9_]{0,63})\}", re.ASCII)
 _METRIC_KEYS = {
     "name", "reducer", "measure", "by", "where", "unit", "better", "cluster", "conf", "doc",
 }  # fmt: skip
-_PLOT_KEYS = {"kind", "metric", "x", "y", "title"}
 _PLAN_KEYS = {"seeds", "n", "arms", "dims"}
 _SPEC_KEYS = {"metrics", "gates", "plots", "plan", "predictions", "params"}
 
@@ -54,17 +53,6 @@ class MetricSpec:
     cluster: str | None = None
     conf: float = 0.95
     doc: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class PlotSpec:
-    """One plot of the report: a kind, the metric it draws, and its axes' dimensions."""
-
-    kind: str
-    metric: str
-    x: str | None = None
-    y: str | None = None
-    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +124,8 @@ def parse_spec(document: object, *, where: str = "spec") -> Spec:
     plan = _parse_plan(data.get("plan") or {}, params, reader)
     gates, bad = parse_each(data.get("gates") or ())
     reader.problems += [_move(one, "gates") for _, found in bad for one in found]
-    plots = _parse_plots(data.get("plots") or (), {metric.name for metric in metrics}, reader)
+    drawn = _items(data.get("plots") or (), "$.plots", reader)
+    plots = parse_plots(drawn, {metric.name for metric in metrics}, reader)
     predictions = _parse_predictions(data.get("predictions") or (), reader)
     _check_dimensions(gates, plan, reader)
     if reader.problems:
@@ -224,29 +213,6 @@ def _places(value: object, path: str, params: Mapping[str, Any], reader: Reader)
             found.append(place)
     if len(set(found)) < len(found):
         reader.complain(path, "a place stands twice")
-    return tuple(found)
-
-
-def _parse_plots(value: object, metrics: set[str], reader: Reader) -> tuple[PlotSpec, ...]:
-    found = []
-    for index, item in enumerate(_items(value, "$.plots", reader)):
-        path = f"$.plots[{index}]"
-        data = reader.mapping(item, path, _PLOT_KEYS, required=("kind", "metric"))
-        if data is None:
-            continue
-        kind = reader.choice(data.get("kind"), f"{path}.kind", PLOT_KINDS) or ""
-        metric = reader.text(data.get("metric"), f"{path}.metric", NAME) or ""
-        if metric not in metrics:
-            reader.complain(f"{path}.metric", f"no metric {metric!r}")
-        axes = {
-            key: reader.text(data[key], f"{path}.{key}", NAME) for key in ("x", "y") if key in data
-        }
-        wanted = {"ladder": ("x",), "stack": ("x",), "heatmap": ("x", "y")}.get(kind, ())
-        for key in wanted:
-            if key not in axes:
-                reader.complain(f"{path}.{key}", f"is wanted for a {kind}")
-        title = reader.text(data.get("title", ""), f"{path}.title") or ""
-        found.append(PlotSpec(kind, metric, axes.get("x"), axes.get("y"), title))
     return tuple(found)
 
 

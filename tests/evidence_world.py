@@ -88,6 +88,7 @@ def spec() -> dict[str, Any]:
             {"kind": "ladder", "metric": "recall", "x": "context"},
             {"kind": "heatmap", "metric": "recall_cell", "x": "context", "y": "depth"},
             {"kind": "stack", "metric": "recall", "x": "context"},
+            {"kind": "curve", "metric": "recall", "x": "speed"},
             {"kind": "dots", "metric": "speed"},
             {"kind": "paired", "metric": "speed"},
         ],

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 from evidence.gaps import metrics_of
 from evidence.measuring import reads
+from evidence.plot_spec import PlotSpec
 from evidence.record import Assembled
 from evidence.report import figures
+from evidence.report.curve import draw_curve
 from evidence.report.forest import draw_forest
 from evidence.report.stack import draw_stack
 from evidence.report.svg import Plot
-from evidence.spec import PlotSpec
 
 MAX_DEFAULT_DOTS = 3
 MAX_PLOTS = 40
@@ -77,6 +78,19 @@ def _stack(assembled: Assembled, spec: PlotSpec) -> Iterator[Plot | None]:
     yield draw_stack(title, _rows(assembled, spec.metric), places, spec.x)
 
 
+def _curve(assembled: Assembled, spec: PlotSpec) -> Iterator[Plot | None]:
+    assert spec.x is not None
+    names = (spec.metric, spec.x)
+    known = {metric.name: metric for metric in assembled.spec.metrics}
+    told = [place for name in names for place in known[name].by if place not in ("arm", "seed")]
+    along = told[0] if told else None  # seeds have no order that a line could follow
+    found = (_places(assembled, name, along) for name in names if along is not None)
+    places = next((place for place in found if place), [])
+    title = _title(assembled, spec, f"{spec.metric} against {spec.x}")
+    ys, xs = (_rows(assembled, name) for name in names)
+    yield draw_curve(title, ys, xs, along, places)
+
+
 def _heatmap(assembled: Assembled, spec: PlotSpec) -> Iterator[Plot | None]:
     assert spec.x is not None
     assert spec.y is not None
@@ -118,4 +132,5 @@ _DRAWERS = {
     "dots": _dots,
     "paired": _paired,
     "stack": _stack,
+    "curve": _curve,
 }

@@ -166,6 +166,13 @@ BAD_SPECS: list[tuple[str, Any, str]] = [
     ("plots", [{"kind": "pie", "metric": "speed"}], "$.plots[0].kind"),
     ("plots", [{"kind": "dots", "metric": "unknown"}], "$.plots[0].metric"),
     ("plots", [{"kind": "heatmap", "metric": "recall", "x": "context"}], "$.plots[0].y"),
+    ("plots", [{"kind": "curve", "metric": "recall"}], "$.plots[0].x"),
+    ("plots", [{"kind": "curve", "metric": "recall", "x": "recall"}], "$.plots[0].x: 'recall' ag"),
+    (
+        "plots",
+        [{"kind": "curve", "metric": "recall", "x": "context"}],
+        "$.plots[0].x: no metric 'context'; known are recall, recall_cell, speed",
+    ),
     ("predictions", [{"id": "p", "text": "t", "credence": "2"}], "$.predictions[0].credence"),
     ("predictions", [{"id": "p", "text": "t", "rule": {"x": 1}}], "$.predictions[0].rule.x"),
     ("predictions", [{"id": "p", "text": "t"}] * 2, "$.predictions"),

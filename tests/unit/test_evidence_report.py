@@ -133,6 +133,7 @@ def test_every_figure_is_well_formed_and_described(assembled: Assembled) -> None
         "ladder-recall",
         "heatmap-recall_cell-full",
         "stack-recall",
+        "curve-recall-speed",
         "dots-speed",
         "paired-speed",
         "timeline",
