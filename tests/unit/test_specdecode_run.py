@@ -152,7 +152,7 @@ def test_the_smallest_preset_runs_every_arm_and_is_resumed(tmp_path):
     assert warm
     assert not warm & {row["unit"] for row in rows if not row["warmup"]}
     parts = {row["at"]["part"] for row in rows if row["measure"] == "part_ms"}
-    assert parts == {"prefill", "plain", "draft", "verify", "context", "rest"}
+    assert parts == {"prefill", "plain", "draft", "verify", "context", "repeat", "rest"}
     assert run(tmp_path, config, {}, "again") == rows, "resumed rows are the same, times included"
     assert read_facts(tmp_path, "again")["counters"]["units_resumed"] > 5
 

@@ -11,6 +11,7 @@ import torch
 from workloads.shared.drafter import BlockDrafter, ContextCache, embed_unscaled
 from workloads.specdecode.policy import Always, Look, Policy
 from workloads.specdecode.reading import Reader
+from workloads.specdecode.repeats import Repeats
 
 
 @dataclass(slots=True)
@@ -19,8 +20,9 @@ class Parts:
 
     Attributes:
         prefill_s: of the prompt; `draft_s` of blocks, `verify_s` of forwards over them,
-            `context_s` of the drafter's K/V, the prompt's included; `plain_s` of plain steps.
-        blocks: verified drafts; `steps` plain forwards.
+            `context_s` of the drafter's K/V, the prompt's included; `plain_s` of plain steps;
+            `repeat_s` of blocks that the text itself drafted.
+        blocks: verified drafts of the drafter, `repeats` of the text; `steps` plain forwards.
         gained: tokens of each block, mean over the rows that were still decoding.
         block_s: seconds of each block, all parts.
         step_s: seconds of each plain step.
@@ -31,7 +33,9 @@ class Parts:
     verify_s: float = 0.0
     context_s: float = 0.0
     plain_s: float = 0.0
+    repeat_s: float = 0.0
     blocks: int = 0
+    repeats: int = 0
     steps: int = 0
     gained: list[float] = field(default_factory=list)
     block_s: list[float] = field(default_factory=list)
@@ -89,8 +93,26 @@ def decode_greedy(reader: Reader, ids: torch.Tensor, *, new_tokens: int) -> Deco
     return Decoded(found, *clock.stop(), parts)
 
 
+@dataclass(slots=True)
+class _Run:
+    """What a batch has come to: the new tokens of each row, and where the time went."""
+
+    rows: list[list[int]]
+    new_tokens: int
+    clock: Clock
+    parts: Parts
+
+    @property
+    def room(self) -> int:
+        """Tokens that the shortest row still lacks."""
+        return self.new_tokens - min(map(len, self.rows))
+
+
 class Fused:
     """One batch that is decoded with a drafter.
+
+    Where the policy has fallen back, a single row drafts from its own repetitions, and takes plain
+    steps where there are none.
 
     Args:
         model: the verifier, for its embedding and head.
@@ -110,6 +132,7 @@ class Fused:
         self._context = ContextCache(drafter.config)
         self._pending: list[tuple[torch.Tensor, torch.Tensor, int]] = []
         self._look: Look | None = None
+        self._repeats: Repeats | None = None
         self._masks = torch.full((1, drafter.config.block - 1), drafter.config.mask_token)
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
@@ -125,65 +148,77 @@ class Fused:
         self._keep_context(read.features, ids.shape[1])
         reader.keep([ids.shape[1]])
         parts.prefill_s = clock.mark()
-        rows = [[token] for token in anchors[:, 0].tolist()]
+        run = _Run([[token] for token in anchors[:, 0].tolist()], new_tokens, clock, parts)
+        if len(ids) == 1:
+            self._repeats = Repeats(ids[0].tolist() + run.rows[0])
         self._masks = self._masks.to(reader.device).expand(len(ids), -1)
-        while any(len(row) < new_tokens for row in rows):
-            room = new_tokens - min(map(len, rows))
-            if self._policy.drafts() and room > 1:
-                anchors = self._run_block(anchors, rows, new_tokens, clock, parts)
+        while run.room > 0:
+            repeated = self._find_repeated(run)
+            if self._policy.drafts() and run.room > 1:
+                anchors = self._run_block(anchors, run)
+            elif repeated is not None:
+                anchors = self._run_repeated(anchors, repeated, run)
             else:
-                anchors = self._run_step(anchors, rows, new_tokens, clock, parts)
-        return Decoded(torch.tensor(rows), *clock.stop(), parts)
+                anchors = self._run_step(anchors, run)
+        return Decoded(torch.tensor(run.rows), *clock.stop(), parts)
 
-    def _run_block(
-        self,
-        anchors: torch.Tensor,
-        rows: list[list[int]],
-        new_tokens: int,
-        clock: Clock,
-        parts: Parts,
-    ) -> torch.Tensor:
+    def _find_repeated(self, run: _Run) -> torch.Tensor | None:
+        """Tokens (1, N) that the text itself drafts, where it does."""
+        if self._repeats is None or self._policy.drafts():
+            return None
+        found = self._repeats.find(min(self._drafter.config.block, run.room) - 1)
+        return torch.tensor([found], device=self._reader.device) if found else None
+
+    def _run_block(self, anchors: torch.Tensor, run: _Run) -> torch.Tensor:
         """Draft, verify, keep what agrees and the token after it; gives the next anchors."""
+        clock, parts = run.clock, run.parts
         self._extend_context()
         context_s = clock.mark()
-        room = new_tokens - min(map(len, rows))
-        block = torch.cat([anchors, self._draft(anchors)[:, : room - 1]], dim=1)
+        drafts = self._draft(anchors)[:, : run.room - 1]
         draft_s = clock.mark()
+        chosen, counts = self._verify(anchors, drafts, run)
+        taken = [count for count in counts if count]
+        parts.blocks += 1
+        parts.gained.append(sum(taken) / len(taken))
+        self._policy.learn(parts.gained[-1])
+        verify_s = clock.mark()
+        parts.context_s += context_s
+        parts.draft_s += draft_s
+        parts.verify_s += verify_s
+        parts.block_s.append(context_s + draft_s + verify_s)
+        return chosen
+
+    def _run_repeated(self, anchors: torch.Tensor, drafts: torch.Tensor, run: _Run) -> torch.Tensor:
+        """Verify what the text drafted; gives the next anchors."""
+        chosen, (count,) = self._verify(anchors, drafts, run)
+        for token in run.rows[0][-count:]:
+            self._pass([token])
+        run.parts.repeats += 1
+        run.parts.repeat_s += run.clock.mark()
+        return chosen
+
+    def _verify(
+        self, anchors: torch.Tensor, drafts: torch.Tensor, run: _Run
+    ) -> tuple[torch.Tensor, list[int]]:
+        """Read a draft (B, N), keep what agrees; the next anchors (B, 1), tokens of each row."""
+        block = torch.cat([anchors, drafts], dim=1)
         read = self._reader.read(block)
         picks = read.logits.argmax(-1)  # (B, N): the verifier's own token after each
-        agreed = (block[:, 1:] == picks[:, :-1]).int().cumprod(dim=1).sum(dim=1)
-        kept = agreed.tolist()
-        found = picks.tolist()
-        verify_s = clock.mark()
-        counts, gained = [], []
-        for row, tokens, count in zip(rows, found, kept, strict=True):
-            taken = min(count + 1, new_tokens - len(row))
-            row += tokens[:taken]
-            counts.append(taken)
-            gained += [taken] if taken else []
+        agreed = (block[:, 1:] == picks[:, :-1]).int().cumprod(dim=1).sum(dim=1).tolist()
+        counts = []
+        for row, tokens, count in zip(run.rows, picks.tolist(), agreed, strict=True):
+            counts.append(min(count + 1, run.new_tokens - len(row)))
+            row += tokens[: counts[-1]]
+        if self._repeats is not None:
+            self._repeats.extend(run.rows[0][-counts[0] :])
         self._keep_context(read.features, max(counts))
         self._reader.keep(counts)
         last = torch.tensor(counts, device=block.device)[:, None] - 1
-        chosen = torch.where(last >= 0, picks.gather(1, last.clamp(min=0)), anchors)
-        parts.blocks += 1
-        parts.gained.append(sum(gained) / len(gained))
-        self._policy.learn(parts.gained[-1])
-        parts.draft_s += draft_s
-        parts.verify_s += verify_s
-        rest_s = clock.mark()
-        parts.context_s += context_s + rest_s
-        parts.block_s.append(context_s + draft_s + verify_s + rest_s)
-        return chosen
+        return torch.where(last >= 0, picks.gather(1, last.clamp(min=0)), anchors), counts
 
-    def _run_step(
-        self,
-        anchors: torch.Tensor,
-        rows: list[list[int]],
-        new_tokens: int,
-        clock: Clock,
-        parts: Parts,
-    ) -> torch.Tensor:
+    def _run_step(self, anchors: torch.Tensor, run: _Run) -> torch.Tensor:
         """One plain token for each row; gives the next anchors."""
+        clock, parts = run.clock, run.parts
         if self._policy.probes() and self._look is None:
             self._extend_context()
             parts.context_s += clock.mark()
@@ -192,16 +227,14 @@ class Fused:
         read = self._reader.read(anchors)
         picks = read.logits[:, -1].argmax(-1, keepdim=True)
         counts, tokens = [], picks[:, 0].tolist()
-        for row, token in zip(rows, tokens, strict=True):
-            counts.append(int(len(row) < new_tokens))
+        for row, token in zip(run.rows, tokens, strict=True):
+            counts.append(int(len(row) < run.new_tokens))
             row += [token] * counts[-1]
+        if self._repeats is not None:
+            self._repeats.extend(tokens)
         self._keep_context(read.features, 1)
         self._reader.keep(counts)
-        self._policy.step()
-        gained = self._look.compare(tokens) if self._look else None
-        if gained is not None:
-            self._look = None
-            self._policy.learn(gained)
+        self._pass(tokens)
         parts.steps += 1
         parts.step_s.append(clock.mark())
         parts.plain_s += parts.step_s[-1]
@@ -209,6 +242,14 @@ class Fused:
             return picks
         moved = torch.tensor(counts, device=picks.device, dtype=torch.bool)[:, None]
         return torch.where(moved, picks, anchors)
+
+    def _pass(self, tokens: list[int]) -> None:
+        """A position went by without the drafter: each row's token."""
+        self._policy.step()
+        gained = self._look.compare(tokens) if self._look else None
+        if gained is not None:
+            self._look = None
+            self._policy.learn(gained)
 
     def _draft(self, anchors: torch.Tensor) -> torch.Tensor:
         """Drafted tokens (B, N - 1) after the anchors (B, 1)."""

@@ -109,6 +109,7 @@ def _list_arm(
         rows += [
             unit.row(arm, "block_tokens", gained),
             unit.row(arm, "blocks", parts.blocks),
+            unit.row(arm, "repeats", parts.repeats),
             # As if a verified block cost no more than a plain step.
             unit.row(arm, "ceiling", gained / (1 + draft_ms / costs.step_ms)),
         ]
@@ -119,6 +120,7 @@ def _list_arm(
             "draft": parts.draft_s,
             "verify": parts.verify_s,
             "context": parts.context_s,
+            "repeat": parts.repeat_s,
         }
         spent["rest"] = found.wall_s - sum(spent.values())
         rows += [

@@ -24,13 +24,13 @@ class Policy(Protocol):
         """Whether the next forward verifies a draft."""
 
     def probes(self) -> bool:
-        """Whether a draft is made beside the next plain steps, to see what it would have gained."""
+        """Whether a draft is made beside the next tokens, to see what it would have gained."""
 
     def learn(self, gained: float) -> None:
         """A block gained so many tokens in each row, or would have."""
 
     def step(self) -> None:
-        """A plain step was taken."""
+        """A position went by without the drafter."""
 
 
 class Always:
@@ -74,7 +74,7 @@ class Adaptive:
     `-ALLOWANCE`. One vain block between good ones costs little and changes nothing; where drafts
     are worthless, a few blocks are lost.
 
-    After a fall-back, a draft is made when `PATIENCE` plain steps have gone by; the steps that
+    After a fall-back, a draft is made when `PATIENCE` positions have gone by; the tokens that
     follow say what it would have gained, so that looking costs a draft and no verification. A look
     enters the ledger as a block does, from the allowance on: drafting is then on probation. Each
     look that is vain doubles the wait, until the ledger is made good.
@@ -86,7 +86,7 @@ class Adaptive:
         self.enough = costs.ratio
         self.fallbacks = 0
         self._ledger = 0.0
-        self._wait: int | None = None  # plain steps until the next look; None while drafting
+        self._wait: int | None = None  # positions until the next look; None while drafting
         self._patience = PATIENCE
 
     def drafts(self) -> bool:
@@ -117,7 +117,7 @@ class Adaptive:
 
 
 class Look:
-    """A draft beside plain steps: how many of its tokens they confirm.
+    """A draft that is not verified: how many of its tokens the text confirms.
 
     Args:
         drafts: for each row, the tokens that were drafted.
