@@ -103,6 +103,23 @@ def test_a_sound_config_is_built_with_its_defaults() -> None:
     assert job.digest_config(built) != job.digest_config(Shape(count=4))
 
 
+def test_the_two_common_rules_name_every_fault() -> None:
+    bounds = {"count": (0, 5), "grid": (0, 1)}
+    problems = job.list_problems(Shape(6, grid=(0.5, 2.0, 2.0)), several=("grid",), bounds=bounds)
+    assert problems == [
+        "$.config.grid: at least one value, each once",
+        "$.config.count: 6 is outside 0 to 5",
+        "$.config.grid[1]: 2.0 is outside 0 to 1",
+        "$.config.grid[2]: 2.0 is outside 0 to 1",
+    ]
+    assert job.list_problems(Shape(5, grid=()), several=("grid",)) == problems[:1]
+    assert job.list_problems(Shape(5, grid=(0.0, 1.0)), several=("grid",), bounds=bounds) == []
+    with pytest.raises(UsageError) as caught:
+        job.refuse_problems(problems)
+    assert caught.value.problems == tuple(problems)
+    job.refuse_problems([])
+
+
 @pytest.mark.parametrize(
     ("change", "path"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bridge.errors import UsageError
+from workloads.shared.job import list_problems, refuse_problems
 from workloads.shared.models import Device, Dtype
 
 ArmName = Literal[
@@ -112,15 +112,7 @@ class Config:
     dtype: Dtype = "auto"
 
     def __post_init__(self) -> None:
-        problems = []
-        for name in ("seeds", "arms"):
-            values = getattr(self, name)
-            if not values or len(set(values)) != len(values):
-                problems.append(f"$.config.{name}: at least one value, each once")
-        if not 1e-6 <= self.rate <= 1:
-            problems.append("$.config.rate: outside 1e-06 to 1")
-        if problems:
-            raise UsageError("the config does not fit", problems=tuple(problems))
+        refuse_problems(list_problems(self, several=("seeds", "arms"), bounds={"rate": (1e-6, 1)}))
 
     @property
     def sizes(self) -> Sizes:

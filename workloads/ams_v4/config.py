@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bridge.errors import UsageError
+from workloads.shared.job import list_problems, refuse_problems
 from workloads.shared.models import Device, Dtype
 
 ArmName = Literal["fresh", "v46", "corpus", "target", "filter", "v47", "v47_blind", "v3", "v3_data"]
@@ -101,19 +101,12 @@ class Config:
     dtype: Dtype = "auto"
 
     def __post_init__(self) -> None:
-        problems = []
-        for name in ("seeds", "arms", "facts"):
-            values = getattr(self, name)
-            if not values or len(set(values)) != len(values):
-                problems.append(f"$.config.{name}: at least one value, each once")
+        problems = list_problems(
+            self, several=("seeds", "arms", "facts"), bounds={"facts": (8, 40), "rate": (1e-6, 1)}
+        )
         if len(self.seeds) < 2:
             problems.append("$.config.seeds: at least two")
-        if not all(8 <= count <= 40 for count in self.facts):
-            problems.append("$.config.facts: outside 8 to 40")
-        if not 1e-6 <= self.rate <= 1:
-            problems.append("$.config.rate: outside 1e-06 to 1")
-        if problems:
-            raise UsageError("the config does not fit", problems=tuple(problems))
+        refuse_problems(problems)
 
     @property
     def sizes(self) -> Sizes:

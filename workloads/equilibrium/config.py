@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from bridge.errors import UsageError
+from workloads.shared.job import list_problems, refuse_problems
 
 Scale = Literal["ci", "tiny", "small", "h200"]
 Round = Literal["train", "estimators", "averaging", "rescue", "following", "hijack", "structure"]
 
-ROUNDS: tuple[Round, ...] = (
-    "train", "estimators", "averaging", "rescue", "following", "hijack", "structure",
-)  # fmt: skip
+ROUNDS: tuple[Round, ...] = get_args(Round)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,19 +158,16 @@ class Config:
     device: Literal["cpu", "cuda"] = "cpu"
 
     def __post_init__(self) -> None:
-        problems = [
-            f"$.config.{name}: at least one value, each once"
-            for name in ("seeds", "rounds", "radii", "navg", "rates", "ceilings")
-            if not getattr(self, name) or len(set(getattr(self, name))) != len(getattr(self, name))
-        ]
+        problems = list_problems(
+            self, several=("seeds", "rounds", "radii", "navg", "rates", "ceilings")
+        )
         if any(value <= 0 for value in (*self.radii, *self.rates, self.rate, self.late_radius)):
             problems.append("$.config: radii and rates are above 0")
         if any(value < 0 for value in (*self.ceilings, self.ceiling)):
             problems.append("$.config.ceilings: none is below 0")
         if not all(1 <= count <= self.sizes.pool for count in self.navg):
             problems.append(f"$.config.navg: 1 to {self.sizes.pool} at scale {self.scale}")
-        if problems:
-            raise UsageError("the config does not fit", problems=tuple(problems))
+        refuse_problems(problems)
 
     @property
     def sizes(self) -> Sizes:

@@ -19,6 +19,7 @@ from bridge import canonical
 from bridge.errors import UsageError
 from workloads.journal.entry import compose_entry, write_markdown
 from workloads.shared.context import Context
+from workloads.shared.job import refuse_problems
 from workloads.shared.samples import Sample
 
 __all__ = ["Config", "run"]
@@ -56,8 +57,7 @@ class Config:
         else:
             if total > 1:
                 problems.append(f"$.config.failures: priors add up to {total:g}, more than 1")
-        if problems:
-            raise UsageError("the config does not fit", problems=tuple(problems))
+        refuse_problems(problems)
 
     @property
     def modes(self) -> dict[str, float]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bridge.errors import UsageError
 from workloads.kvquant.codecs import CodecName
+from workloads.shared.job import list_problems, refuse_problems
 from workloads.shared.models import Device, Dtype
 from workloads.shared.verifiers import Scale
 
@@ -39,13 +39,6 @@ class Config:
     dtype: Dtype = "float32"
 
     def __post_init__(self) -> None:
-        problems = []
-        for name in ("contexts", "seeds", "arms"):
-            values = getattr(self, name)
-            if not values or len(set(values)) != len(values):
-                problems.append(f"$.config.{name}: at least one value, each once")
-        for name, high in (("samples", 10_000), ("eval_rows", 1024), ("new_tokens", 256)):
-            if not 1 <= getattr(self, name) <= high:
-                problems.append(f"$.config.{name}: outside 1 to {high}")
-        if problems:
-            raise UsageError("the config does not fit", problems=tuple(problems))
+        bounds = {"samples": (1, 10_000), "eval_rows": (1, 1024), "new_tokens": (1, 256)}
+        several = ("contexts", "seeds", "arms")
+        refuse_problems(list_problems(self, several=several, bounds=bounds))

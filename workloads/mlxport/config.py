@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bridge.errors import UsageError
 from workloads.mlxport.models import MlxDevice
+from workloads.shared.job import list_problems, refuse_problems
 from workloads.shared.verifiers import Scale
 
 ArmName = Literal["full", "native", "identity", "sink_window", "projected", "s5", "planted"]
@@ -59,23 +59,15 @@ class Config:
     mlx_device: MlxDevice = "auto"
 
     def __post_init__(self) -> None:
-        problems = []
-        for name in ("contexts", "seeds", "arms", "dtypes"):
-            values = getattr(self, name)
-            if not values or len(set(values)) != len(values):
-                problems.append(f"$.config.{name}: at least one value, each once")
-        for name, (low, high) in _BOUNDS.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                problems.append(f"$.config.{name}: {value} is outside {low} to {high}")
+        several = ("contexts", "seeds", "arms", "dtypes")
+        problems = list_problems(self, several=several, bounds=_BOUNDS)
         if self.arms and self.arms[0] != "full":
             problems.append("$.config.arms: full comes first, others are compared with it")
         if self.reference == "torch" and (
             self.dtypes[:1] != ("float32",) or "stored" in self.dtypes
         ):
             problems.append("$.config.dtypes: torch is compared in float32 first, then bfloat16")
-        if problems:
-            raise UsageError("the config does not fit", problems=tuple(problems))
+        refuse_problems(problems)
 
 
 _BOUNDS: dict[str, tuple[int, int]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bridge.errors import UsageError
+from workloads.shared.job import list_problems, refuse_problems
 from workloads.shared.models import Device, Dtype
 
 ArmName = Literal["full", "sink_window", "absent"]
@@ -48,35 +48,20 @@ class Config:
     dtype: Dtype = "auto"
 
     def __post_init__(self) -> None:
-        problems = [
-            *_find_list_problems("contexts", self.contexts, 1, 10_000_000),
-            *_find_list_problems("depths", self.depths, 0, 1),
-            *_find_list_problems("seeds", self.seeds, 0, 2**31 - 1),
-        ]
-        if not self.arms or len(set(self.arms)) != len(self.arms):
-            problems.append("$.config.arms: at least one arm, each once")
-        bounds = {
-            "samples": (1, 10_000),
-            "sink": (0, 4096),
-            "window": (1, 1_000_000),
-            "distractors": (0, 200),
-            "max_new_tokens": (1, 256),
-            "batch_tokens": (1, 100_000_000),
-            "chunk": (1, 1_000_000),
-        }
-        for name, (low, high) in bounds.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                problems.append(f"$.config.{name}: {value} is outside {low} to {high}")
-        if problems:
-            raise UsageError("the config does not fit", problems=tuple(problems))
+        refuse_problems(
+            list_problems(self, several=("contexts", "depths", "seeds", "arms"), bounds=_BOUNDS)
+        )
 
 
-def _find_list_problems(name: str, values: tuple[float, ...], low: float, high: float) -> list[str]:
-    problems = []
-    if not values or len(set(values)) != len(values):
-        problems.append(f"$.config.{name}: at least one value, each once")
-    for index, value in enumerate(values):
-        if not low <= value <= high:
-            problems.append(f"$.config.{name}[{index}]: {value} is outside {low} to {high}")
-    return problems
+_BOUNDS: dict[str, tuple[int, int]] = {
+    "contexts": (1, 10_000_000),
+    "depths": (0, 1),
+    "seeds": (0, 2**31 - 1),
+    "samples": (1, 10_000),
+    "sink": (0, 4096),
+    "window": (1, 1_000_000),
+    "distractors": (0, 200),
+    "max_new_tokens": (1, 256),
+    "batch_tokens": (1, 100_000_000),
+    "chunk": (1, 1_000_000),
+}

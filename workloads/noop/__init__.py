@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 
 from bridge import canonical
-from bridge.errors import UsageError
 from workloads.shared.context import Context
+from workloads.shared.job import list_problems, refuse_problems
 from workloads.shared.samples import Sample
 
 SLICE_S = 0.25
@@ -22,13 +22,8 @@ class Config:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        problems = []
-        if not 0 <= self.seconds <= 86_400:
-            problems.append(f"$.config.seconds: {self.seconds} is outside 0 to 86400")
-        if not 0 <= self.exit_code <= 255:
-            problems.append(f"$.config.exit_code: {self.exit_code} is outside 0 to 255")
-        if problems:
-            raise UsageError("the config does not fit", problems=tuple(problems))
+        bounds = {"seconds": (0, 86_400), "exit_code": (0, 255)}
+        refuse_problems(list_problems(self, bounds=bounds))
 
 
 def run(config: Config, context: Context) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bridge import canonical
-from bridge.errors import UsageError
 from workloads.probe import machine
 from workloads.probe.speed import measure_matmul
 from workloads.shared.context import Context
+from workloads.shared.job import list_problems, refuse_problems
 from workloads.shared.samples import Sample
 
 
@@ -25,13 +25,8 @@ class Config:
     repeats: int = 5
 
     def __post_init__(self) -> None:
-        problems = []
-        if not 0 <= self.matmul_side <= 8192:
-            problems.append(f"$.config.matmul_side: {self.matmul_side} is outside 0 to 8192")
-        if not 1 <= self.repeats <= 100:
-            problems.append(f"$.config.repeats: {self.repeats} is outside 1 to 100")
-        if problems:
-            raise UsageError("the config does not fit", problems=tuple(problems))
+        bounds = {"matmul_side": (0, 8192), "repeats": (1, 100)}
+        refuse_problems(list_problems(self, bounds=bounds))
 
 
 def run(config: Config, context: Context) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bridge.errors import UsageError
 from workloads.restoration.losses import LossName
+from workloads.shared.job import list_problems, refuse_problems
 from workloads.shared.models import Device, Dtype
 from workloads.shared.restored.arms import ArmName
 from workloads.shared.verifiers import Scale
@@ -73,22 +73,11 @@ class Config:
     dtype: Dtype = "float32"
 
     def __post_init__(self) -> None:
-        problems = []
-        for name in ("contexts", "seeds", "arms", "losses"):
-            values = getattr(self, name)
-            if not values or len(set(values)) != len(values):
-                problems.append(f"$.config.{name}: at least one value, each once")
-        for name, (low, high) in _BOUNDS.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                problems.append(f"$.config.{name}: {value} is outside {low} to {high}")
-        for index, alpha in enumerate(self.alphas):
-            if not 0 <= alpha <= 1:
-                problems.append(f"$.config.alphas[{index}]: {alpha} is outside 0 to 1")
+        several = ("contexts", "seeds", "arms", "losses")
+        problems = list_problems(self, several=several, bounds=_BOUNDS)
         if self.warm_start == "ridge" and self.drafter == "aligned":
             problems.append("$.config.warm_start: ridge needs a drafter that stays frozen")
-        if problems:
-            raise UsageError("the config does not fit", problems=tuple(problems))
+        refuse_problems(problems)
 
 
 _BOUNDS: dict[str, tuple[float, float]] = {
@@ -107,4 +96,5 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "chunk": (1, 1_000_000),
     "eval_rows": (1, 1024),
     "new_tokens": (1, 256),
+    "alphas": (0, 1),
 }

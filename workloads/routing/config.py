@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from bridge.errors import UsageError
+from workloads.shared.job import list_problems, refuse_problems
 
 ArmName = Literal[
     "vanilla", "erase", "route", "route_full", "route_act", "route_random", "route_full_random",
@@ -13,10 +13,7 @@ ArmName = Literal[
 ]  # fmt: skip
 Scale = Literal["ci", "tiny", "small"]
 
-ARM_NAMES: tuple[ArmName, ...] = (
-    "vanilla", "erase", "route", "route_full", "route_act", "route_random", "route_full_random",
-    "route_frozen",
-)  # fmt: skip
+ARM_NAMES: tuple[ArmName, ...] = get_args(ArmName)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +73,23 @@ class Config:
     check_every: int = 5
 
     def __post_init__(self) -> None:
-        problems = []
-        for name in ("seeds", "arms"):
-            values = getattr(self, name)
-            if not values or len(set(values)) != len(values):
-                problems.append(f"$.config.{name}: at least one value, each once")
+        problems = list_problems(self, several=("seeds", "arms"), bounds=_BOUNDS)
         if len(self.seeds) < 2:
             problems.append("$.config.seeds: at least two")
-        for name, (low, high) in {
-            "samples": (1, 10_000), "refresh_every": (1, 10_000), "check_every": (1, 10_000),
-            "rate": (1e-6, 1.0), "hack_share": (0, 0.5), "skill": (0, 1), "matched_solve": (0, 1),
-        }.items():  # fmt: skip
-            if not low <= getattr(self, name) <= high:
-                problems.append(f"$.config.{name}: outside {low} to {high}")
-        if problems:
-            raise UsageError("the config does not fit", problems=tuple(problems))
+        refuse_problems(problems)
 
     @property
     def sizes(self) -> Sizes:
         """The numbers of the scale."""
         return SIZES[self.scale]
+
+
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "samples": (1, 10_000),
+    "refresh_every": (1, 10_000),
+    "check_every": (1, 10_000),
+    "rate": (1e-6, 1.0),
+    "hack_share": (0, 0.5),
+    "skill": (0, 1),
+    "matched_solve": (0, 1),
+}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from bridge import canonical
@@ -132,6 +133,47 @@ def build_config(config_class: type[C], data: Mapping[str, Any], *, where: str =
         raise UsageError(
             error.message, where=where, remedy=error.remedy, problems=error.problems
         ) from error
+
+
+def list_problems(
+    config: object,
+    *,
+    several: Sequence[str] = (),
+    bounds: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+) -> list[str]:
+    """What two common rules find wrong in a config's fields, for its `__post_init__`.
+
+    Args:
+        config: whose fields are looked at.
+        several: tuples of which each value counts: none is empty, none has a value twice.
+        bounds: lowest and highest value of a field, of each item where the field is a tuple.
+    """
+    problems = []
+    for name in several:
+        values = getattr(config, name)
+        if not values or len(set(values)) != len(values):
+            problems.append(f"$.config.{name}: at least one value, each once")
+    for name, (low, high) in bounds.items():
+        value = getattr(config, name)
+        named = {name: value}
+        if isinstance(value, tuple):
+            named = {f"{name}[{index}]": item for index, item in enumerate(value)}
+        problems += [
+            f"$.config.{key}: {one} is outside {low} to {high}"
+            for key, one in named.items()
+            if not low <= one <= high
+        ]
+    return problems
+
+
+def refuse_problems(problems: Sequence[str]) -> None:
+    """Go on where nothing was found.
+
+    Raises:
+        UsageError: there are problems; it carries them all.
+    """
+    if problems:
+        raise UsageError("the config does not fit", problems=tuple(problems))
 
 
 def digest_config(config: object) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from bridge.errors import UsageError
+from workloads.shared.job import list_problems, refuse_problems
 from workloads.shared.models import Device, Dtype
 
 Scale = Literal["ci", "tiny"]
@@ -52,17 +52,7 @@ class Config:
 
     seeds: tuple[int, ...] = (0,)
     prompts: int = 24
-    arms: tuple[ArmName, ...] = (
-        "greedy",
-        "generate",
-        "assisted",
-        "dflash",
-        "lookup",
-        "fused",
-        "always",
-        "restored",
-        "restored_fused",
-    )
+    arms: tuple[ArmName, ...] = get_args(ArmName)
     rows: int = 8
     half: bool = True
     warmups: int = 2
@@ -88,22 +78,12 @@ class Config:
     dtype: Dtype = "float32"
 
     def __post_init__(self) -> None:
-        problems = [
-            f"$.config.{name}: at least one value, each once"
-            for name in ("seeds", "arms")
-            if not getattr(self, name) or len(set(getattr(self, name))) != len(getattr(self, name))
-        ]
-        for name, (low, high) in _BOUNDS.items():
-            if not low <= getattr(self, name) <= high:
-                problems.append(
-                    f"$.config.{name}: {getattr(self, name)} is outside {low} to {high}"
-                )
+        problems = list_problems(self, several=("seeds", "arms"), bounds=_BOUNDS)
         if not {"greedy", "fused"} <= set(self.arms):
             problems.append("$.config.arms: greedy and fused are what all is compared with")
         if self.block > self.chunk:
             problems.append("$.config.block: larger than chunk, so no forward could verify it")
-        if problems:
-            raise UsageError("the config does not fit", problems=tuple(problems))
+        refuse_problems(problems)
 
 
 _BOUNDS: dict[str, tuple[float, float]] = {
