@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 
 from workloads.restoration.config import Config
-from workloads.restoration.fitting import FitStep
 from workloads.restoration.losses import LossName
 from workloads.restoration.subjects import Fitted, Subject
+from workloads.shared.fitting import FitStep
 from workloads.shared.journal import Entry
 from workloads.shared.layers import FULL, SLIDING, AttentionLayer
 from workloads.shared.restored.arms import ARMS, ArmName, Bounds

@@ -10,10 +10,11 @@ import torch
 
 from bridge.errors import UsageError
 from workloads.restoration.config import Config
-from workloads.restoration.fitting import FitStep, fit
+from workloads.restoration.fitting import fit
 from workloads.restoration.losses import LossName
 from workloads.shared import models
 from workloads.shared.context import Context
+from workloads.shared.fitting import FitStep
 from workloads.shared.job import digest_config
 from workloads.shared.pace import Pace
 from workloads.shared.restored.closed_form import fit_ridge

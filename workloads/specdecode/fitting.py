@@ -10,9 +10,8 @@ Source: DFlash, arXiv:2602.06036, section 3 (random anchors, weights that decay 
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,11 @@ import torch
 from torch.nn import functional
 
 from workloads.shared.drafter import BlockDrafter, embed_unscaled
-from workloads.shared.schedules import warm_cosine
-from workloads.shared.snapshots import read_snapshot, write_snapshot
+from workloads.shared.fitting import FitStep, run_fit
 from workloads.specdecode.decoding import decode_greedy
 from workloads.specdecode.reading import PositionReader, catching
 
-WEIGHT_DECAY = 0.01
-CLIP = 1.0
-WARMUP_SHARE = 0.05
-SNAPSHOT_EVERY = 100
+BETAS = (0.9, 0.98)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +39,6 @@ class Text:
     ids: torch.Tensor
     features: torch.Tensor
     first: int
-
-
-@dataclass(frozen=True, slots=True)
-class FitStep:
-    """One step: its loss, the share of drafted tokens that were right, its wall time."""
-
-    step: int
-    loss: float
-    accuracy: float
-    t_ms: float
 
 
 @torch.inference_mode()  # type: ignore[untyped-decorator]
@@ -82,43 +67,16 @@ def fit(
     snapshot: Path | None = None,
     on_step: Callable[[FitStep], None] | None = None,
 ) -> list[FitStep]:
-    """Train `drafter` in place; every step is returned.
+    """Train `drafter` in place; every step is returned (see `run_fit`)."""
 
-    AdamW, linear warm-up and a cosine to a hundredth, gradients clipped at 1. Every hundredth step
-    is written to `snapshot`, and gone on from.
-    """
-    optimizer = torch.optim.AdamW(
-        drafter.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY
-    )
-    warmup = max(1, round(WARMUP_SHARE * steps))
-    history: list[FitStep] = []
-    modules: dict[str, Any] = {"drafter": drafter, "optimizer": optimizer}
-    found = read_snapshot(snapshot, model.device) if snapshot else None
-    if found is not None:
-        for name, module in modules.items():
-            module.load_state_dict(found[name])
-        history = [FitStep(*row) for row in found["history"]]
-        for known in history if on_step else ():
-            on_step(known)  # type: ignore[misc]
+    def measure(source: random.Random) -> tuple[torch.Tensor, float]:
+        return _measure_loss(model, drafter, source.choice(texts), source, anchors)
+
     drafter.requires_grad_(True)
-    for step in range(len(history), steps):
-        started_s = time.perf_counter()
-        for group in optimizer.param_groups:
-            group["lr"] = rate * warm_cosine(step, steps, warmup=warmup)
-        # A source of its own for each step, so that a run that goes on draws the same blocks.
-        source = random.Random(f"drafter/1 {seed} {step}")  # noqa: S311  (a seed, not a secret)
-        loss, accuracy = _measure_loss(model, drafter, source.choice(texts), source, anchors)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(drafter.parameters(), CLIP)
-        optimizer.step()
-        t_ms = (time.perf_counter() - started_s) * 1000
-        history.append(FitStep(step, float(loss.detach()), accuracy, t_ms))
-        if on_step is not None:
-            on_step(history[-1])
-        if snapshot is not None and ((step + 1) % SNAPSHOT_EVERY == 0 or step + 1 == steps):
-            state = {name: one.state_dict() for name, one in modules.items()}
-            write_snapshot(snapshot, state | {"history": [list(astuple(one)) for one in history]})
+    history = run_fit(
+        {"drafter": drafter}, list(drafter.parameters()), measure, steps=steps, rate=rate,
+        betas=BETAS, draws=f"drafter/1 {seed}", snapshot=snapshot, on_step=on_step,
+    )  # fmt: skip
     drafter.requires_grad_(False)
     return history
 

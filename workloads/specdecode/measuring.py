@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import torch
 
+from workloads.shared.fitting import FitStep
 from workloads.shared.journal import Entry
 from workloads.shared.samples import Sample
 from workloads.shared.verifiers import NO_INPUT
 from workloads.specdecode.arms import Bench
 from workloads.specdecode.config import OWN_ARMS, ArmName
 from workloads.specdecode.decoding import Decoded
-from workloads.specdecode.fitting import FitStep
 from workloads.specdecode.policy import Costs
 from workloads.specdecode.prompts import Seen
 

@@ -13,6 +13,7 @@ from workloads.shared import models
 from workloads.shared.context import Context
 from workloads.shared.curriculum import Stage, Step, train_on_needles
 from workloads.shared.drafter import BlockDrafter, DrafterConfig
+from workloads.shared.fitting import FitStep
 from workloads.shared.job import digest_config
 from workloads.shared.journal import Entry
 from workloads.shared.pace import Pace
@@ -22,7 +23,7 @@ from workloads.shared.tiny_models import build_tiny
 from workloads.shared.verifiers import NO_INPUT
 from workloads.specdecode import boilerplate
 from workloads.specdecode.config import Config
-from workloads.specdecode.fitting import FitStep, Text, fit, write_text
+from workloads.specdecode.fitting import Text, fit, write_text
 from workloads.specdecode.prompts import Prompts, Seen, load_prompts, stack
 
 CURVE_EVERY = 10
