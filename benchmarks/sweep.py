@@ -67,13 +67,11 @@ def _four_runners() -> Iterator[tuple[Lab, dict[str, psutil.Process]]]:
         make_bare(folder / "bus.git")
         lab = open_lab(checkout, str(folder / "bus.git"), folder / "lab")
         stack.callback(lab.bus.close)
-        yield (
-            lab,
-            {
-                name: psutil.Process(stack.enter_context(lab.runner(name, slots=slots)).pid)
-                for name in (f"lab-{number}" for number in range(RUNNERS))
-            },
-        )
+        processes = {}
+        for name in (f"lab-{number}" for number in range(RUNNERS)):
+            runner = stack.enter_context(lab.runner(name, slots=slots))
+            processes[name] = psutil.Process(runner.pid)
+        yield lab, processes
 
 
 def _sweep(lab: Lab, factor: int) -> Iterator[Fact]:
@@ -88,9 +86,8 @@ def _sweep(lab: Lab, factor: int) -> Iterator[Fact]:
         client.campaigns.start(plan)
 
     def ended() -> Course | None:
-        time.sleep(
-            lab.bus.profile.poll_max_s
-        )  # who asks without a pause takes a core from the runners
+        # who asks without a pause takes a core from the runners
+        time.sleep(lab.bus.profile.poll_max_s)
         course = lab.bus.load_campaign(plan.id)
         return course if course.ended else None
 

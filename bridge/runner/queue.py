@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 from bridge.bus.chain import Chain, subject_event
 from bridge.bus.interface import Bus
@@ -22,6 +23,14 @@ from bridge.states import TERMINAL_EVENTS, Event, State
 
 LOADS_PER_LOOK = 16  # a flood of requests may not keep the heart from beating
 _QUEUED = frozenset({Event.REQUEST, Event.REQUEUE})
+
+
+class Haste(IntEnum):
+    """How soon a job should be read, by what its tip says of itself; the least is read first."""
+
+    QUEUED = 0
+    UNDER_WAY = 1
+    ENDED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +99,8 @@ class Queue:
         """
         tips = {ref: tip for ref, (_, tip) in snapshot.jobs.items()}
         moved = [ref for ref, tip in tips.items() if self._oid(ref) != tip.oid]
-        changed = any(_haste(tips[ref]) != 1 for ref in moved) or len(tips) != len(self._tips)
+        urgent = {_haste(tips[ref]) for ref in moved} - {Haste.UNDER_WAY}
+        changed = bool(urgent) or len(tips) != len(self._tips)
         self._labels = {ref: (job.label, job.priority) for ref, (job, _) in snapshot.jobs.items()}
         for ref in moved:
             # what stood here when this session came may have stood for long
@@ -185,7 +195,7 @@ class Queue:
             own: ids of the jobs that this session holds.
             ended_too: read at once what says that it has ended, too.
         """
-        due = {0, 2} if ended_too else {0}
+        due = {Haste.QUEUED, Haste.ENDED} if ended_too else {Haste.QUEUED}
         moved = [
             ref
             for ref, tip in self._tips.items()
@@ -283,9 +293,8 @@ def _may_change(decision: Decision) -> bool:
     return isinstance(decision, Pass) and decision.reason == "policy"
 
 
-def _haste(tip: RefTip) -> int:
-    """How soon a job should be read, by what its tip says of itself."""
+def _haste(tip: RefTip) -> Haste:
     event = subject_event(tip.subject)
-    if event is None or event in _QUEUED:
-        return 0
-    return 2 if event in TERMINAL_EVENTS else 1
+    if event is None or event in _QUEUED:  # what says nothing is looked at
+        return Haste.QUEUED
+    return Haste.ENDED if event in TERMINAL_EVENTS else Haste.UNDER_WAY
