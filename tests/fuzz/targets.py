@@ -43,7 +43,7 @@ from presets.assets import parse_assets
 from presets.definition import parse_preset
 from tests import samples
 from tests.lab import REPO
-from tests.property.test_leaf import RECORDS
+from tests.record_strategies import RECORDS
 from workloads.shared.job import load as load_job
 
 JOB = JobRef("any", 5, "01K00000000000000000000000")
