@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bridge import canonical, records
+from bridge import canonical, proc, records
 from bridge.bus.chain import Chain
 from bridge.bus.commits import compose_note, runner_identity
 from bridge.bus.profile import PROFILES
@@ -273,3 +275,14 @@ def digest_of_key(data: bytes) -> records.KeyNote:
     """The record under an idempotency key."""
     note: records.KeyNote = records.parse("key", data)
     return note
+
+
+def command(*words: str) -> list[str]:
+    """A command as a process of its own."""
+    return [sys.executable, "-m", "bridge.cli.main", *words]
+
+
+def command_env(**more: str) -> dict[str, str]:
+    """What such a process gets, with the bus of the fixture `in_project`."""
+    kept = {name: os.environ[name] for name in ("KAKEYA_BUS", "KAKEYA_CACHE")}
+    return {**proc.base_env(), "PYTHONPATH": str(REPO), **kept, **more}

@@ -13,6 +13,7 @@ from bridge.errors import MissingPartError
 from bridge.runner.assets import provide_asset
 from presets.assets import Asset
 from presets.catalog import load_catalog
+from tests.integration.client_rig import Rig, open_rig
 from tests.lab import REPO, Lab, make_bare, make_checkout, open_lab
 
 
@@ -29,6 +30,23 @@ def lab(checkout: Path, tmp_path: Path) -> Iterator[Lab]:
     found = open_lab(checkout, str(tmp_path / "bus.git"), tmp_path / "lab")
     yield found
     found.bus.close()
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    """A client and a scripted runner on a bare repository of their own."""
+    make_bare(tmp_path / "bus.git")
+    found = open_rig(str(tmp_path / "bus.git"), tmp_path)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def in_project(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run inside the rig's project and find its bus in a variable."""
+    monkeypatch.chdir(rig.project)
+    monkeypatch.setenv("KAKEYA_BUS", rig.url)
+    monkeypatch.setenv("KAKEYA_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,17 +16,8 @@ from bridge.records import Decline, KeyNote
 from bridge.states import Event
 from tests import samples
 from tests.actors import WHEN_S
-from tests.integration.client_rig import Rig, open_rig
-from tests.lab import make_bare
+from tests.integration.client_rig import Rig
 from tests.rawgit import RawGit
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    make_bare(tmp_path / "bus.git")
-    found = open_rig(str(tmp_path / "bus.git"), tmp_path)
-    yield found
-    found.close()
 
 
 def raw_of(rig: Rig) -> RawGit:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,8 @@ from bridge.cli.main import main
 from bridge.errors import ExitCode, IntegrityError, UsageError
 from bridge.records import Held
 from bridge.states import Event, State
-from tests.integration.client_rig import Rig, open_client, open_rig
-from tests.lab import make_bare
+from tests.integration.client_rig import Rig, open_client
 from tests.rawgit import RawGit
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    make_bare(tmp_path / "bus.git")
-    found = open_rig(str(tmp_path / "bus.git"), tmp_path)
-    yield found
-    found.close()
 
 
 def finish(rig: Rig, count: int = 1, **options: Any) -> list[str]:

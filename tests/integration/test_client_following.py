@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,18 +18,8 @@ from bridge.clock import Clock
 from bridge.errors import IntegrityError, UsageError
 from bridge.records import ArtifactRef
 from bridge.states import Event, State
-from tests.integration.client_rig import Listener, Rig, make_project, open_client, open_rig
-from tests.lab import make_bare
+from tests.integration.client_rig import Listener, Rig, make_project, open_client
 from tests.rawgit import RawGit
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    make_bare(tmp_path / "bus.git")
-    found = open_rig(str(tmp_path / "bus.git"), tmp_path)
-    yield found
-    found.close()
-
 
 # -- cancel -------------------------------------------------------------------------------
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,16 +11,8 @@ from bridge.cli.main import main
 from bridge.errors import UsageError
 from bridge.records import Decline, Prediction, to_json
 from bridge.states import Event, State
-from tests.integration.client_rig import Rig, open_client, open_rig
-from tests.lab import commit_all, make_bare
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    make_bare(tmp_path / "bus.git")
-    found = open_rig(str(tmp_path / "bus.git"), tmp_path)
-    yield found
-    found.close()
+from tests.integration.client_rig import Rig, open_client
+from tests.lab import commit_all
 
 
 def finish(rig: Rig, job: tuple[str, str], event: Event = Event.DONE) -> str:

@@ -31,14 +31,6 @@ from tests.lab import commit_all, git_in, make_bare
 from tests.rawgit import RawGit
 
 
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    make_bare(tmp_path / "bus.git")
-    found = open_rig(str(tmp_path / "bus.git"), tmp_path)
-    yield found
-    found.close()
-
-
 def test_a_submission_is_one_orphan_commit_with_a_complete_request(rig: Rig) -> None:
     submission = rig.client.submit("noop", {"seconds": 2}, labels=["mac"], priority=3)
     raw = RawGit(Path(rig.url))

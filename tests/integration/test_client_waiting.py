@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,16 +16,7 @@ from bridge.records import Decline, Held, Progress
 from bridge.states import Event, State
 from tests import samples
 from tests.actors import WHEN_S, open_bus
-from tests.integration.client_rig import Rig, ScriptedRunner, open_rig
-from tests.lab import make_bare
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    make_bare(tmp_path / "bus.git")
-    found = open_rig(str(tmp_path / "bus.git"), tmp_path)
-    yield found
-    found.close()
+from tests.integration.client_rig import Rig, ScriptedRunner
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -18,18 +17,10 @@ from bridge.client.site.build import build_site
 from bridge.client.site.pages import trend_path
 from bridge.client.site.rows import job_path
 from bridge.client.site.trends import Trends, trends_from_json
-from tests.integration.client_rig import Rig, make_evidence, open_rig
-from tests.lab import REPO, commit_all, make_bare
+from tests.integration.client_rig import Rig, make_evidence
+from tests.lab import REPO, commit_all
 
 pytestmark = pytest.mark.real("jinja2")
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    make_bare(tmp_path / "bus.git")
-    found = open_rig(str(tmp_path / "bus.git"), tmp_path)
-    yield found
-    found.close()
 
 
 def finish_with(rig: Rig, record: dict[str, Any]) -> str:

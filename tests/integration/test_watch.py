@@ -13,7 +13,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +28,8 @@ from bridge.records import Decline, Progress
 from bridge.states import Event
 from tests import samples
 from tests.actors import WHEN_S
-from tests.integration.client_rig import Rig, open_rig
-from tests.lab import REPO, make_bare
+from tests.integration.client_rig import Rig
+from tests.lab import REPO
 
 if TYPE_CHECKING:
     from bridge.cli.screen import Screen
@@ -37,14 +37,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.real("textual")
 
 BOUND_S = 120.0
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    make_bare(tmp_path / "bus.git")
-    found = open_rig(str(tmp_path / "bus.git"), tmp_path)
-    yield found
-    found.close()
 
 
 def fill(rig: Rig) -> dict[str, str]:
