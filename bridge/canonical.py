@@ -95,8 +95,8 @@ def decode(data: bytes, *, where: str = "", max_bytes: int = 64 * 1024) -> Any:
             parse_int=_parse_int,
             parse_float=_parse_float,
         )
-        text.encode("utf-8")
-        _check_strings(value, "$")
+        if "\\u" in text:  # UTF-8 holds no lone surrogate, an escape may
+            _check_strings(value, "$")
     except ManifestError as error:
         raise ManifestError(error.message, where=where or error.where) from error
     except (ValueError, RecursionError) as error:
@@ -116,6 +116,8 @@ def printable(text: str, limit: int) -> str:
 
 
 def _check_depth(text: str, where: str) -> None:
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return
     depth = 0
     quoted = escaped = False
     for char in text:

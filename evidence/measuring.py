@@ -13,7 +13,7 @@ from evidence.gates.rows import interval_row
 from evidence.gates.view import number_of
 from evidence.metrics import Coordinates, Metric
 from evidence.numbers import format_value
-from evidence.reducers import REDUCERS, SMOOTH
+from evidence.reducers import REDUCERS, SMOOTH, over_units
 from evidence.samples import Sample
 from evidence.spec import MetricSpec, Plan, Spec
 from evidence.statistics import Interval
@@ -63,8 +63,12 @@ def is_planned(row: Sample, plan: Plan) -> bool:
 
 def build_metrics(spec: Spec, counted: Iterable[Sample]) -> tuple[Metric, ...]:
     """Every metric of the spec, with one entry for each group of samples it found."""
-    rows = tuple(counted)
-    return tuple(metric for one in spec.metrics for metric in _build(one, rows))
+    rows: dict[str, list[Sample]] = {}
+    for row in counted:
+        rows.setdefault(row.measure, []).append(row)
+    return tuple(
+        metric for one in spec.metrics for metric in _build(one, rows.get(one.measure, []))
+    )
 
 
 def _build(spec: MetricSpec, rows: Sequence[Sample]) -> list[Metric]:
@@ -77,10 +81,10 @@ def _build(spec: MetricSpec, rows: Sequence[Sample]) -> list[Metric]:
 
 def reads(spec: MetricSpec, row: Sample) -> bool:
     """Whether a metric counts a row: its measure, at the places of its `where`."""
+    if row.measure != spec.measure:
+        return False
     places = dict(row.at) | {"seed": row.seed}
-    return row.measure == spec.measure and all(
-        places.get(name) == place for name, place in spec.where.items()
-    )
+    return all(places.get(name) == place for name, place in spec.where.items())
 
 
 def _place(spec: MetricSpec, row: Sample) -> tuple[str | None, Coordinates]:
@@ -185,12 +189,10 @@ def _own_interval(metric: Metric, spec: MetricSpec, seed: str) -> Interval | Non
     if len(units) < statistics.MIN_UNITS:
         return None
     scores = [float(value) for value in metric.values]
-    reduce = REDUCERS[metric.stat]
-
-    def statistic(chosen: Sequence[Sequence[int]]) -> float:
-        return float(reduce([scores[row] for row in chosen[0]]))  # type: ignore[misc]
-
-    lo, hi = statistics.bootstrap([units], statistic, spec.conf, f"{seed} {metric.label()}")
+    value = over_units(metric.stat, scores, units)
+    lo, hi = statistics.bootstrap(
+        [units], lambda chosen: value(chosen[0]), spec.conf, f"{seed} {metric.label()}"
+    )
     method = "cluster-bootstrap" if clusters else "bootstrap"
     return Interval(lo, hi, spec.conf, method)
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from decimal import Context, Decimal
 from fractions import Fraction
+from functools import partial
+from typing import Any, cast
+
+from evidence import statistics
 
 _DIGITS = Context(prec=28)
 
@@ -36,11 +40,6 @@ def quantile(values: Sequence[Fraction], probability: Fraction) -> Fraction:
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
-def median(values: Sequence[Fraction]) -> Fraction:
-    """The median."""
-    return quantile(values, Fraction(1, 2))
-
-
 def variance(values: Sequence[Fraction]) -> Fraction:
     """The unbiased sample variance.
 
@@ -70,16 +69,19 @@ def spread(values: Sequence[Fraction]) -> Fraction:
     return max(values) - min(values)
 
 
+QUANTILES = {
+    "median": Fraction(1, 2),
+    "p10": Fraction(1, 10),
+    "p25": Fraction(1, 4),
+    "p75": Fraction(3, 4),
+    "p90": Fraction(9, 10),
+    "p95": Fraction(19, 20),
+    "p99": Fraction(99, 100),
+}
 REDUCERS: dict[str, Reducer] = {
     "mean": mean,
     "harmonic_mean": harmonic_mean,
-    "median": median,
-    "p10": lambda values: quantile(values, Fraction(1, 10)),
-    "p25": lambda values: quantile(values, Fraction(1, 4)),
-    "p75": lambda values: quantile(values, Fraction(3, 4)),
-    "p90": lambda values: quantile(values, Fraction(9, 10)),
-    "p95": lambda values: quantile(values, Fraction(19, 20)),
-    "p99": lambda values: quantile(values, Fraction(99, 100)),
+    **{name: partial(quantile, probability=place) for name, place in QUANTILES.items()},
     "min": min,
     "max": max,
     "range": spread,
@@ -93,3 +95,14 @@ REDUCERS: dict[str, Reducer] = {
 ALIASES = {"harmonic": "harmonic_mean", "hmean": "harmonic_mean", "p50": "median", "n": "count"}
 SMOOTH = frozenset({"mean", "harmonic_mean", "median", "p10", "p25", "p75", "p90"})
 """Reducers whose sampling noise a bootstrap can show; an extreme or a last value has none."""
+
+
+def over_units(
+    stat: str, column: Sequence[float], units: Sequence[Sequence[int]]
+) -> Callable[[Sequence[int]], float]:
+    """A reducer as a bootstrap calls it: of the scores of the units whose numbers were drawn."""
+    if stat == "mean":
+        return statistics.average(column, units)
+    if stat in QUANTILES:
+        return statistics.rank(QUANTILES[stat], column, units)
+    return statistics.gather(cast("Any", REDUCERS[stat]), column, units)

@@ -11,7 +11,7 @@ from evidence.gates.pairing import Rows, group_rows
 from evidence.gates.resolve import Leaf, Scope, UnreadError, find_leaf, leaves_of
 from evidence.gates.syntax import Constant, Difference, Magnitude, MetricTerm, Term
 from evidence.gates.verdicts import Verdict
-from evidence.reducers import REDUCERS, SMOOTH
+from evidence.reducers import SMOOTH, over_units
 from evidence.statistics import Interval
 
 _PAIRED = ("mcnemar", "paired-bootstrap")
@@ -85,7 +85,7 @@ def _check_method(table: Rows, request: MethodRequest) -> None:
 
 
 def _compile(term: Term, leaves: Leaves, table: Rows) -> Callable[[Sequence[Sequence[int]]], float]:
-    """The term as a function of the chosen rows, one list of rows for each group."""
+    """The term as a function of the chosen units, one list of numbers for each group."""
     if isinstance(term, Constant):
         constant = float(term.value)
         return lambda _chosen: constant
@@ -106,8 +106,8 @@ def _compile_leaf(leaf: Leaf, table: Rows) -> Callable[[Sequence[Sequence[int]]]
         figure = float(leaf.value())  # a figure without replicates is taken as exact
         return lambda _chosen: figure
     column, group = table.column(leaf.metrics[0])
-    reduce = REDUCERS[leaf.stat]
-    return lambda chosen: float(reduce([column[row] for row in chosen[group]]))  # type: ignore[misc]
+    value = over_units(leaf.stat, column, table.units[group])
+    return lambda chosen: value(chosen[group])
 
 
 def _divide(left: float, right: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -12,6 +11,7 @@ from evidence.gates.resolve import Leaf, UnreadError
 from evidence.gates.syntax import Decide
 from evidence.gates.verdicts import Verdict
 from evidence.metrics import Metric
+from evidence.reducers import over_units
 from evidence.statistics import Interval
 
 _PAIRED = ("mcnemar", "paired-bootstrap")
@@ -132,11 +132,11 @@ def _paired_bootstrap(
 ) -> Interval:
     table = group_rows([one, two], paired=True)
     (left, _), (right, _) = table.column(one), table.column(two)
-
-    def difference(chosen: Sequence[Sequence[int]]) -> float:
-        return sum(left[row] - right[row] for row in chosen[0]) / len(chosen[0])
-
-    lo, hi = statistics.bootstrap(table.units, difference, request.level, request.seed)
+    gains = [over - under for over, under in zip(left, right, strict=True)]
+    value = over_units("mean", gains, table.units[0])
+    lo, hi = statistics.bootstrap(
+        table.units, lambda chosen: value(chosen[0]), request.level, request.seed
+    )
     # No loss (or no gain) among the pairs gives a bootstrap nothing to draw: the exact bound of
     # what may have been missed is taken off.
     lo = max(-1.0, lo - edge) if pairs[1] == 0 else lo

@@ -19,21 +19,25 @@ from evidence.statistics.resampling import (
     single_units,
 )
 from evidence.statistics.trends import kendall_s, mann_kendall
+from evidence.statistics.units import average, gather, rank
 
 __all__ = [
     "MIN_UNITS",
     "REPLICATES",
     "Interval",
+    "average",
     "bootstrap",
     "clopper_pearson",
     "cluster_units",
     "edge_difference",
     "exact_edge",
+    "gather",
     "kendall_s",
     "mann_kendall",
     "mcnemar",
     "mcnemar_interval",
     "newcombe",
+    "rank",
     "single_units",
     "smallest_edge_n",
     "wilson",

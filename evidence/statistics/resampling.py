@@ -9,7 +9,7 @@ import hashlib
 import math
 import random
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import repeat
 
 from evidence.statistics.proportions import Interval
 
@@ -18,6 +18,7 @@ MIN_REPLICATES = 500
 MAX_DRAWS = 4_000_000  # of rows in one interval: 500 replicates place a bound well where n is large
 MIN_UNITS = 5  # fewer units cannot give a two-sided 95 % statement without a model
 
+Units = Sequence[Sequence[int]]
 Statistic = Callable[[Sequence[Sequence[int]]], float]
 
 
@@ -27,34 +28,31 @@ def seeded(digest: str) -> random.Random:
 
 
 def bootstrap(
-    groups: Sequence[Sequence[Sequence[int]]], statistic: Statistic, level: float, digest: str
+    groups: Sequence[Units], statistic: Statistic, level: float, digest: str
 ) -> tuple[float, float]:
     """The percentile interval of `statistic`.
 
     Args:
         groups: one entry for each independent sample; each holds its resampling units (a unit is
             the list of row indices that stay together: one row, or the rows of a cluster).
-        statistic: from the chosen row indices, one list for each group, to a number.
+        statistic: from the numbers of the chosen units, one list for each group, to a number
+            (`evidence.statistics.units` makes one of a column of scores).
         level: confidence, such as 0.95.
         digest: what the random choices depend on, so that a second reader gets the same bounds.
     """
     generator = seeded(digest)
     size = sum(len(unit) for units in groups for unit in units)
     replicates = max(MIN_REPLICATES, min(REPLICATES, MAX_DRAWS // max(1, size)))
+    draw, counts = generator.random, [len(units) for units in groups]
     results = []
     for _ in range(replicates):
-        chosen = [_draw(units, generator.random) for units in groups]
+        # as many units as there are, with replacement
+        chosen = [[int(draw() * count) for _ in repeat(None, count)] for count in counts]
         results.append(statistic(chosen))
-    finite = sorted(value for value in results if not math.isnan(value))
-    if len(finite) < replicates:  # an undefined replicate (0/0) makes both bounds unknown
+    if any(map(math.isnan, results)):  # an undefined replicate (0/0) makes both bounds unknown
         return -math.inf, math.inf
-    return _quantile(finite, (1 - level) / 2), _quantile(finite, (1 + level) / 2)
-
-
-def _draw(units: Sequence[Sequence[int]], draw: Callable[[], float]) -> list[int]:
-    """As many units as there are, drawn with replacement; their rows in one list."""
-    count = len(units)
-    return list(chain.from_iterable([units[int(draw() * count)] for _ in range(count)]))
+    results.sort()
+    return _quantile(results, (1 - level) / 2), _quantile(results, (1 + level) / 2)
 
 
 def single_units(count: int) -> list[list[int]]:

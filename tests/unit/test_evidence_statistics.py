@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from scipy import stats
@@ -107,16 +109,19 @@ def test_beta_agrees_with_scipy(a: float, b: float) -> None:
     assert normal_quantile(0.975) == pytest.approx(stats.norm.ppf(0.975), abs=1e-12)
 
 
+def mean_of(scores: list[float], units: list[list[int]]) -> Callable[[Sequence[Any]], float]:
+    value = statistics.average(scores, units)
+    return lambda drawn: value(drawn[0])
+
+
 def test_the_bootstrap_agrees_with_scipy_and_repeats_itself() -> None:
     scores = [51.5, 21.5, 22.8, 23.0, 14.9, 30.1, 28.8, 25.0, 19.7, 33.3]
     reference = stats.bootstrap(
         (scores,), lambda x: sum(x) / len(x), method="percentile", vectorized=False, rng=1
     ).confidence_interval
 
-    def mean(chosen: list[list[int]]) -> float:
-        return sum(scores[row] for row in chosen[0]) / len(chosen[0])
-
     units = statistics.single_units(len(scores))
+    mean = mean_of(scores, units)
     found = statistics.bootstrap([units], mean, 0.95, "digest")
     assert found == pytest.approx((reference.low, reference.high), rel=0.05)
     assert found == statistics.bootstrap([units], mean, 0.95, "digest")
@@ -126,12 +131,9 @@ def test_the_bootstrap_agrees_with_scipy_and_repeats_itself() -> None:
 def test_rows_of_a_cluster_are_drawn_together() -> None:
     clusters = [name for name in "abcdefgh" for _ in range(10)]
     scores = [float(ord(name)) for name in clusters]
-
-    def mean(chosen: list[list[int]]) -> float:
-        return sum(scores[row] for row in chosen[0]) / len(chosen[0])
-
-    single = statistics.bootstrap([statistics.single_units(80)], mean, 0.95, "d")
-    clustered = statistics.bootstrap([statistics.cluster_units(clusters)], mean, 0.95, "d")
+    rows, units = statistics.single_units(80), statistics.cluster_units(clusters)
+    single = statistics.bootstrap([rows], mean_of(scores, rows), 0.95, "d")
+    clustered = statistics.bootstrap([units], mean_of(scores, units), 0.95, "d")
     assert clustered[1] - clustered[0] > 2 * (single[1] - single[0])
 
 
