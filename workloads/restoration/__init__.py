@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from workloads.restoration.subjects import Fitted, Subject, load_subject, make_p
 from workloads.shared.context import Context
 from workloads.shared.journal import Entry
 from workloads.shared.pace import Pace
+from workloads.shared.parallel import count_workers, run_side_by_side
 from workloads.shared.restored.targets import Targets
 from workloads.shared.tasks import make_texts
 
@@ -43,17 +45,46 @@ def run(config: Config, context: Context) -> None:
     subject = load_subject(config, context, pace)
     pace.expect(measuring.count_steps(config, subject))
     _state_facts(context, subject)
+    _train(config, context, pace, subject)
     for seed in config.seeds:
         batches = _observe(config, subject, seed, config.batches)
         held_out = _observe(config, subject, HELD_OUT_SEED + seed, HELD_OUT)
         first: Fitted | None = None
         for loss in config.losses:
-            fitted = make_projection(config, context, pace, subject, batches, loss=loss, seed=seed)
+            fitted = make_projection(config, context, None, subject, batches, loss=loss, seed=seed)
             _commit_fit(config, context, subject, fitted, held_out, loss=loss, seed=seed)
             first = first or fitted
         assert first is not None, "the config names a loss"
         _measure_arms(config, context, pace, subject, first, seed)
         _measure_mixes(config, context, pace, subject, first, seed)
+
+
+def _train(config: Config, context: Context, pace: Pace, subject: Subject) -> None:
+    """Train every projection, side by side where there are cores; each is left as a snapshot."""
+    workers = count_workers(subject.device)
+    watched = pace if workers == 1 else None
+    parts = [
+        partial(_train_one, config, context, watched, subject, loss, seed)
+        for seed in config.seeds
+        for loss in config.losses
+        if config.steps
+    ]
+    for name in run_side_by_side(parts, workers):
+        if watched is None:
+            pace.advance(f"{name}: trained", config.steps)
+
+
+def _train_one(
+    config: Config,
+    context: Context,
+    pace: Pace | None,
+    subject: Subject,
+    loss: LossName,
+    seed: int,
+) -> str:
+    batches = _observe(config, subject, seed, config.batches)
+    make_projection(config, context, pace, subject, batches, loss=loss, seed=seed)
+    return f"f_theta {loss} seed {seed}"
 
 
 def _state_facts(context: Context, subject: Subject) -> None:

@@ -83,19 +83,23 @@ class Fitted:
 def make_projection(
     config: Config,
     context: Context,
-    pace: Pace,
+    pace: Pace | None,
     subject: Subject,
     batches: list[Targets],
     *,
     loss: LossName,
     seed: int,
 ) -> Fitted:
-    """The projection of one loss and seed: from the checkpoint folder, else trained."""
+    """The projection of one loss and seed: from the checkpoint folder, else trained.
+
+    `pace` counts its steps, where nobody else does.
+    """
     drafter = make_drafter(config, context, subject, seed)
     projection = _start(config, context, subject, drafter, batches, seed)
 
     def report(step: FitStep) -> None:
-        pace.advance(f"f_theta {loss} seed {seed}: {step.loss:.3f}")
+        if pace is not None:
+            pace.advance(f"f_theta {loss} seed {seed}: {step.loss:.3f}")
 
     history = fit(
         subject.teacher,
