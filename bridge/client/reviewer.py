@@ -12,15 +12,11 @@ from bridge.errors import KakeyaError
 from bridge.findings import FAULT, OK, WARNING, Finding, look
 from bridge.git import Git
 from bridge.signers import REVOKED_PATH, SIGNERS_PATH, read_keyring
-from evidence.packed import SUFFIX
 from evidence.promoted import ROOT, check_record, split_path
-from evidence.record import SAMPLES_PATH
 
 JUDGES = ("evidence/", "bridge/", "presets/")
 MAX_RECORDS = 500
 MAX_BLOB_BYTES = 2 * 1024 * 1024
-RECOMPUTED_BYTES = 32 * 1024  # compressed: more take seconds each, and a look at a clone is short
-_LARGE = "large record"
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -122,7 +118,7 @@ def _read_text(git: Git, path: str) -> str | None:
 
 
 def _check_records(git: Git) -> Iterator[Finding]:
-    """Each record of HEAD, the small ones recomputed; faults are named, all are counted."""
+    """Each record of HEAD, recomputed; faults are named, all are counted."""
     folders: dict[str, dict[str, str]] = {}
     strange = []
     for path, (_, oid) in git.list_files("HEAD", ROOT).items():
@@ -134,19 +130,15 @@ def _check_records(git: Git) -> Iterator[Finding]:
     if strange:
         text = f"{len(strange)} files are no part of a record: {printable(strange[0], 120)}"
         yield Finding("records", FAULT, text, "git rm them: only records lie there")
-    sound = large = 0
+    sound = 0
     for name, files in sorted(folders.items())[:MAX_RECORDS]:
         found = look("record", lambda name=name, files=files: _check_record(git, name, files))  # type: ignore[misc]
         sound += found.level == OK
-        large += found.check == _LARGE
         if found.level != OK:
             yield found
     total = len(folders)
     if sound == total:
-        text = f"{total - large} records, each follows from its samples"
-        if large:
-            text += f"; {large} more have many samples: kakeya_remote run evidence-check does them"
-        yield Finding("records", OK, text)
+        yield Finding("records", OK, f"{total} records, each follows from its samples")
     elif total > MAX_RECORDS:
         text = f"{MAX_RECORDS} of {total} records were recomputed"
         yield Finding("records", WARNING, text, "kakeya_remote run evidence-check does them all")
@@ -159,8 +151,6 @@ def _check_record(git: Git, name: str, files: Mapping[str, str]) -> Finding:
         text = f"{name}: {', '.join(pointers)} is a pointer of git-lfs, not the file"
         remedy = "records are kept as plain files: git lfs untrack, then commit them again"
         return Finding("record", FAULT, text, remedy)
-    if len(data.get(SAMPLES_PATH + SUFFIX, b"")) > RECOMPUTED_BYTES:
-        return Finding(_LARGE, OK, f"{name}: not recomputed")
     try:
         checked = check_record(name, data)
     except KakeyaError as error:
