@@ -13,8 +13,10 @@ from bridge.bus.moves import compose_move, compose_plan
 from bridge.bus.remote import Outcome as Swap
 from bridge.bus.remote import Update
 from bridge.campaigns import Event, State
-from bridge.canonical import digest_bytes, is_ulid, make_ulid
+from bridge.canonical import is_ulid, make_ulid
 from bridge.client.amending import name_changes, replace_plan
+from bridge.client.campaign_results import write_files
+from bridge.client.campaign_waiting import CampaignWaiting
 from bridge.client.checkout import requester_name, resolve_code
 from bridge.client.code import check_code, push_code
 from bridge.client.draft import Frame
@@ -22,11 +24,9 @@ from bridge.client.embedded import serve
 from bridge.client.founding import utc_text
 from bridge.client.planning import find_problems, freeze_plan
 from bridge.client.progress import CampaignStatus, tell_campaign
-from bridge.client.results import check_paths, write_below
 from bridge.client.signature import sign_by
-from bridge.client.waiting import OUTAGE_LIMIT_S, sign
-from bridge.clock import Backoff
-from bridge.errors import BusError, IntegrityError, ManifestError, RefusedError, UsageError
+from bridge.client.waiting import sign
+from bridge.errors import BusError, ManifestError, UsageError
 from bridge.plans import Campaign
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 _NO_BUS = "0" * 26  # in a plan that is only checked
 _TRIES = 5
-_ENDS = frozenset({State.DONE, State.PAUSED})
 
 
 class Campaigns:
@@ -171,45 +170,11 @@ class Campaigns:
         if client.embedded is not None:
             serving = serve(client.embedded, tuple(dict.fromkeys(labels)), client.clock)
         with serving:
-            course = self._follow(name, timeout_s, self._driver() if drive else None)
+            waiting = CampaignWaiting(
+                client.bus, name, self._driver() if drive else None, client.clock, self._note
+            )
+            course = waiting.run(timeout_s)
         return tell_campaign(course, self._states(course))
-
-    def _follow(self, name: str, timeout_s: float | None, driver: Driver | None) -> Course:
-        client = self._client
-        backoff = Backoff(client.bus.profile.poll_min_s, client.bus.profile.poll_max_s)
-        begun_s = heard_s = client.clock.monotonic_s()
-        told: set[str] = set()
-        tip = ""
-        while True:
-            course: Course | None = None
-            try:
-                course = self._advance(name, driver, told)
-                heard_s = client.clock.monotonic_s()
-            except BusError as error:
-                if client.clock.monotonic_s() - heard_s >= OUTAGE_LIMIT_S:
-                    raise
-                self._note(f"the bus does not answer, trying on: {error}")
-            now_s = client.clock.monotonic_s()
-            over = timeout_s is not None and now_s - begun_s >= timeout_s
-            if course is not None:
-                if course.tip != tip:
-                    tip = course.tip
-                    backoff.reset()
-                if course.state in _ENDS or course.state is None or over:
-                    return course
-            left_s = None if timeout_s is None else max(0.0, timeout_s - (now_s - begun_s))
-            client.clock.pause(backoff.next_s(left_s))
-
-    def _advance(self, name: str, driver: Driver | None, told: set[str]) -> Course:
-        if driver is None:
-            return self._client.bus.load_campaign(name)
-        try:
-            return driver.advance(name)
-        except RefusedError as error:
-            if error.message not in told:
-                told.add(error.message)
-                self._note(f"this client cannot drive it: {error}; a runner may")
-            return self._client.bus.load_campaign(name)
 
     def _driver(self) -> Driver:
         client = self._client
@@ -331,25 +296,4 @@ class Campaigns:
                 where=course.id,
                 remedy=f"kakeya_remote campaign status {course.id} --wait",
             )
-        check_paths(course.files)
-        self._client.bus.fetch_files(course.files.values())
-        contents = {path: self._client.bus.read(oid) for path, oid in sorted(course.files.items())}
-        _check_contents(course, contents)
-        for path, data in contents.items():
-            write_below(folder, path, data)
-        return tuple(folder / path for path in contents)
-
-
-def _check_contents(course: Course, contents: Mapping[str, bytes]) -> None:
-    wanted = {
-        f"nodes/{node}/evidence.json": found.evidence for node, found in course.decisions.items()
-    }
-    if course.ended and course.last is not None and course.last.evidence:
-        wanted["evidence.json"] = course.last.evidence
-    for path, digest in wanted.items():
-        if digest_bytes(contents.get(path, b"")) != digest:
-            raise IntegrityError(
-                f"{path} is not the record that the campaign names",
-                where=course.ref,
-                remedy="do not trust it; git log of its ref says who pushed it",
-            )
+        return write_files(self._client.bus, course, folder)
