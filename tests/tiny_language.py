@@ -100,6 +100,26 @@ def make_gemma4() -> Any:
     return _make(transformers.Gemma4ForCausalLM, config)
 
 
+def make_large_gemma4(**changes: Any) -> Any:
+    """The classes and the shape of Gemma-4-26B-A4B (experts, K as V, 5:1, softcap), very small."""
+    shape = {
+        "num_hidden_layers": 6,
+        "global_head_dim": 16,
+        "num_global_key_value_heads": 1,
+        "attention_k_eq_v": True,
+        "sliding_window": 48,
+        "max_position_embeddings": 2048,
+        "hidden_size_per_layer_input": 0,
+        "enable_moe_block": True,
+        "num_experts": 4,
+        "top_k_experts": 2,
+        "moe_intermediate_size": 16,
+        "final_logit_softcapping": 30.0,
+    }
+    config = transformers.Gemma4TextConfig(**(SIZES | shape | changes))
+    return _make(transformers.Gemma4ForCausalLM, config)
+
+
 def make_gpt2() -> Any:
     """Learned absolute positions."""
     config = transformers.GPT2Config(
@@ -118,9 +138,15 @@ def make_lfm2() -> Any:
 
 def write_model(folder: Path, **changes: Any) -> Path:
     """A tiny llama and its tokenizer as a model folder."""
-    make_llama(**changes).save_pretrained(folder)
-    make_tokenizer().save_pretrained(folder)
+    save(make_llama(**changes), folder)
     return folder
+
+
+def save(model: Any, folder: Path) -> Any:
+    """The model, written as a model folder with a tokenizer."""
+    model.save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return model
 
 
 def _make(model_class: Any, config: Any) -> Any:

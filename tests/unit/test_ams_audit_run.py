@@ -14,30 +14,14 @@ from evidence.gates.view import read_view
 from presets.binding import bind, render_config
 from presets.catalog import load_catalog
 from tests.tiny_language import write_model
-from workloads.__main__ import main
+from tests.whole_jobs import PRESETS, read_facts, read_rows, run_job
 from workloads.ams_audit.config import ARMS, Config
 from workloads.shared import job
 
-PRESETS = Path(__file__).resolve().parents[2] / "presets"
 
-
-def run_job(folder: Path, weights: Path | None = None, **fields: Any) -> Path:
-    folder.mkdir(exist_ok=True)
-    document = {
-        "schema": job.SCHEMA,
-        "config": {"scale": "ci", "seeds": [0], **fields},
-        "inputs": {"weights": str(weights)} if weights else {},
-        "out": str(folder / "out"),
-        "checkpoint": str(folder / "checkpoint"),
-    }
-    (folder / "job.json").write_text(json.dumps(document), "utf-8")
-    assert main(["ams-audit", "--job", str(folder / "job.json")]) == 0
-    return folder / "out"
-
-
-def read_rows(out: Path) -> list[dict[str, Any]]:
-    lines = (out / "samples.jsonl").read_text("utf-8").splitlines()
-    return [{**json.loads(line), "t_ms": 0} for line in lines]
+def run(folder: Path, weights: Path | None = None, **fields: Any) -> Path:
+    inputs = {"weights": weights} if weights else {}
+    return run_job("ams-audit", folder, {"scale": "ci", "seeds": [0], **fields}, inputs)
 
 
 def read_artifacts(out: Path) -> dict[str, str]:
@@ -47,7 +31,7 @@ def read_artifacts(out: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_job(tmp_path_factory.mktemp("ams-audit")).parent
+    return run(tmp_path_factory.mktemp("ams-audit")).parent
 
 
 def test_a_resumed_run_gives_the_same_rows(finished: Path, tmp_path: Path) -> None:
@@ -57,8 +41,8 @@ def test_a_resumed_run_gives_the_same_rows(finished: Path, tmp_path: Path) -> No
     shutil.copytree(finished, again, ignore=shutil.ignore_patterns("out"))
     lines = (again / "checkpoint/finished.jsonl").read_text("utf-8").splitlines(keepends=True)
     (again / "checkpoint/finished.jsonl").write_text("".join(lines[:-2]), "utf-8")
-    assert read_rows(run_job(again)) == rows
-    counters = json.loads((again / "out/facts.json").read_text())["counters"]
+    assert read_rows(run(again)) == rows
+    counters = read_facts(again / "out")["counters"]
     assert counters["units_resumed"] == len(lines) - 2
     before, after = (read_artifacts(folder / "out") for folder in (finished, again))
     assert len(before) == 1 + len(ARMS)
@@ -112,7 +96,7 @@ def test_the_log_and_the_tables_of_cases_are_artifacts(finished: Path) -> None:
 def test_given_weights_take_the_same_path(tmp_path: Path) -> None:
     weights = write_model(tmp_path / "weights")
     arms = ["baseline", "stacked"]
-    rows = read_rows(run_job(tmp_path / "job", weights, arms=arms, device="cpu"))
+    rows = read_rows(run(tmp_path / "job", weights, arms=arms, device="cpu"))
     assert {row["arm"] for row in rows} == set(arms)
     for arm in arms:
         cases = [row for row in rows if row["arm"] == arm and row["measure"] == "measured"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -25,14 +24,9 @@ from workloads.shared.directions import CAPACITY, DirectionTree
 from workloads.shared.synthetic import KEYS, VALUES
 from workloads.shared.tiny_models import build_tiny
 
+pytestmark = pytest.mark.usefixtures("fixed_seed")
+
 WIDTH = 128
-
-
-@pytest.fixture(autouse=True)
-def fixed_seed() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
 
 
 @pytest.fixture(scope="module")

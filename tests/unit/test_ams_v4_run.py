@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,35 +11,21 @@ import pytest
 from bridge.errors import UsageError
 from presets.binding import bind, render_config
 from presets.catalog import load_catalog
-from workloads.__main__ import main
+from tests.whole_jobs import PRESETS, read_facts, read_rows, run_job
 from workloads.ams_v4.config import Config
 from workloads.shared import job
 
-PRESETS = Path(__file__).resolve().parents[2] / "presets"
 ARMS = ["fresh", "v46", "v47", "v3"]
 
 
-def run_job(folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
-    document = {
-        "schema": job.SCHEMA,
-        "config": {"scale": "ci", "seeds": [0, 1], "arms": ARMS, "facts": [10]},
-        "out": str(folder / "out"),
-        "checkpoint": str(folder / "checkpoint"),
-    }
-    (folder / "job.json").write_text(json.dumps(document), "utf-8")
-    assert main(["ams-v4", "--job", str(folder / "job.json")]) == 0
-    return folder / "out"
-
-
-def read_rows(out: Path) -> list[dict[str, Any]]:
-    lines = (out / "samples.jsonl").read_text("utf-8").splitlines()
-    return [{**json.loads(line), "t_ms": 0} for line in lines]
+def run(folder: Path) -> Path:
+    config = {"scale": "ci", "seeds": [0, 1], "arms": ARMS, "facts": [10]}
+    return run_job("ams-v4", folder, config)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_job(tmp_path_factory.mktemp("ams-v4")).parent
+    return run(tmp_path_factory.mktemp("ams-v4")).parent
 
 
 def test_the_same_config_gives_the_same_rows_and_resumes(finished: Path, tmp_path: Path) -> None:
@@ -51,9 +36,9 @@ def test_the_same_config_gives_the_same_rows_and_resumes(finished: Path, tmp_pat
     shutil.copytree(finished, again)
     lines = (again / "checkpoint/finished.jsonl").read_text("utf-8").splitlines(keepends=True)
     (again / "checkpoint/finished.jsonl").write_text("".join(lines[:4]), "utf-8")
-    assert read_rows(run_job(again)) == rows
-    assert json.loads((again / "out/facts.json").read_text())["counters"]["units_resumed"] == 4
-    assert read_rows(run_job(tmp_path / "anew")) == rows
+    assert read_rows(run(again)) == rows
+    assert read_facts(again / "out")["counters"]["units_resumed"] == 4
+    assert read_rows(run(tmp_path / "anew")) == rows
 
 
 def test_arms_sit_the_same_exam_and_every_loss_is_counted(finished: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,13 @@ import pytest
 from bridge.errors import UsageError
 from presets.binding import bind, render_config
 from presets.catalog import load_catalog
-from workloads.__main__ import main
+from tests.whole_jobs import PRESETS, read_facts, read_rows, run_job
 from workloads.equilibrium.block import Block, Shape
 from workloads.equilibrium.config import SIZES, Config
 from workloads.equilibrium.relaxation import relax
 from workloads.equilibrium.text import Text
 from workloads.shared import job
 
-PRESETS = Path(__file__).resolve().parents[2] / "presets"
 NAMES = ("equilibrium-tiny", "equilibrium-small", "equilibrium-h200", "equilibrium-mac-m4")
 
 
@@ -31,43 +29,29 @@ def essays(tmp_path: Path) -> Path:
     return folder
 
 
-def run_job(folder: Path, essays: Path, **config: Any) -> Path:
-    folder.mkdir(exist_ok=True)
-    document = {
-        "schema": job.SCHEMA,
-        "config": {"scale": "ci", "seeds": [0, 1]} | config,
-        "inputs": {"essays": str(essays)},
-        "out": str(folder / "out"),
-        "checkpoint": str(folder / "checkpoint"),
-    }
-    (folder / "job.json").write_text(json.dumps(document), "utf-8")
-    assert main(["equilibrium", "--job", str(folder / "job.json")]) == 0
-    return folder / "out"
-
-
-def read_rows(out: Path) -> list[dict[str, Any]]:
-    lines = (out / "samples.jsonl").read_text("utf-8").splitlines()
-    return [json.loads(line) | {"t_ms": 0} for line in lines]
+def run(folder: Path, essays: Path, **config: Any) -> Path:
+    config = {"scale": "ci", "seeds": [0, 1]} | config
+    return run_job("equilibrium", folder, config, {"essays": essays})
 
 
 def test_the_same_config_gives_the_same_rows_and_resumes(tmp_path: Path, essays: Path) -> None:
     rounds = ["train", "hijack"]
-    first = run_job(tmp_path / "a", essays, rounds=rounds)
+    first = run(tmp_path / "a", essays, rounds=rounds)
     rows = read_rows(first)
     assert {row["seed"] for row in rows} == {0, 1}
     assert {"held_loss", "terms_cosine", "penalty_share"} <= {row["measure"] for row in rows}
-    assert read_rows(run_job(tmp_path / "b", essays, rounds=rounds)) == rows
+    assert read_rows(run(tmp_path / "b", essays, rounds=rounds)) == rows
 
     finished = tmp_path / "a" / "checkpoint" / "finished.jsonl"
     lines = finished.read_text("utf-8").splitlines(keepends=True)
     finished.write_text("".join(lines[:3]) + lines[3][:20], "utf-8")
-    again = run_job(tmp_path / "a", essays, rounds=rounds)
+    again = run(tmp_path / "a", essays, rounds=rounds)
     assert read_rows(again) == rows
-    assert json.loads((again / "facts.json").read_text())["counters"]["units_resumed"] == 3
+    assert read_facts(again)["counters"]["units_resumed"] == 3
 
 
 def test_planted_noise_averages_out_and_planted_bias_does_not(tmp_path: Path, essays: Path) -> None:
-    rows = read_rows(run_job(tmp_path / "a", essays, rounds=["averaging"]))
+    rows = read_rows(run(tmp_path / "a", essays, rounds=["averaging"]))
 
     def mean(arm: str, navg: int) -> float:
         found = [

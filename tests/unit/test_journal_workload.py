@@ -12,7 +12,7 @@ from bridge import canonical
 from bridge.errors import UsageError
 from presets.binding import bind, render_config
 from presets.catalog import load_catalog
-from workloads.__main__ import main
+from tests.whole_jobs import read_rows, run_job
 from workloads.journal import CODE, Config, read_record
 from workloads.journal.entry import compose_entry, write_markdown
 from workloads.shared import job
@@ -26,15 +26,12 @@ GIVEN = {
 }
 
 
-def run_job(folder: Path, **config: Any) -> tuple[int, Path]:
-    document = {"schema": job.SCHEMA, "config": GIVEN | config, "out": str(folder / "out")}
-    (folder / "job.json").write_text(json.dumps(document), "utf-8")
-    return main(["journal", "--job", str(folder / "job.json")]), folder / "out"
+def run(folder: Path, **config: Any) -> Path:
+    return run_job("journal", folder, GIVEN | config)
 
 
 def test_an_entry_says_what_the_record_says_and_infers_nothing(tmp_path: Path) -> None:
-    code, out = run_job(tmp_path)
-    assert code == 0
+    out = run(tmp_path)
     entry = json.loads((out / "artifacts/entry.json").read_text("utf-8"))
     record = read_record(CODE / RECORD)
     assert entry["context"]["job"] == record["id"]
@@ -46,8 +43,7 @@ def test_an_entry_says_what_the_record_says_and_infers_nothing(tmp_path: Path) -
     page = (out / "artifacts/entry.md").read_text("utf-8")
     assert "full attention finds needles" in page
     assert page.index("## Observations") < page.index("## Inferences") < page.index("## Next")
-    rows = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
-    assert all(row["score"] is True for row in rows)
+    assert all(row["score"] is True for row in read_rows(out))
 
 
 def test_a_prediction_is_told_with_its_credence_and_outcome() -> None:
@@ -66,11 +62,9 @@ def test_a_prediction_is_told_with_its_credence_and_outcome() -> None:
 
 
 def test_entries_form_a_chain_by_digest(tmp_path: Path) -> None:
-    (tmp_path / "one").mkdir()
-    (tmp_path / "two").mkdir()
-    _, out = run_job(tmp_path / "one")
+    out = run(tmp_path / "one")
     first = canonical.digest_bytes((out / "artifacts/entry.json").read_bytes())
-    _, out = run_job(tmp_path / "two", previous=first)
+    out = run(tmp_path / "two", previous=first)
     assert json.loads((out / "artifacts/entry.json").read_text("utf-8"))["previous"] == first
 
 

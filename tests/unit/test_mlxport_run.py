@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,60 +10,26 @@ import pytest
 pytest.importorskip("transformers")
 pytest.importorskip("mlx_lm", reason="needs 'mlx_lm': pip install 'kakeya-remote[mlx]'")
 import torch
-import transformers
 
-from presets.binding import bind, render_config
-from presets.definition import parse_preset
 from tests import tiny_language
+from tests.whole_jobs import read_facts, read_rows, render, run_job, write_job
 from workloads.__main__ import main
-from workloads.shared import job
 from workloads.shared.drafter import BlockDrafter, DrafterConfig
 from workloads.shared.layers import list_attention_layers
 from workloads.shared.restored.projection import FThetaConfig, FThetaProjection
 
-PRESETS = Path(__file__).parents[2] / "presets"
+
+def save_gemma(folder: Path, **changes: Any) -> Any:
+    model = tiny_language.make_large_gemma4(
+        head_dim=16, global_head_dim=32, use_double_wide_mlp=False, **changes
+    )
+    return tiny_language.save(model, folder)
 
 
-def save_gemma(folder: Path, *, experts: bool = True) -> Any:
-    """The classes and the shape of Gemma-4-26B-A4B (experts, K as V, 5:1, softcap), very small."""
-    torch.manual_seed(3)
-    config = transformers.Gemma4TextConfig(
-        vocab_size=600, hidden_size=32, intermediate_size=64, num_hidden_layers=6,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=16, global_head_dim=32,
-        num_global_key_value_heads=1, attention_k_eq_v=True, sliding_window=48,
-        max_position_embeddings=2048, hidden_size_per_layer_input=0, enable_moe_block=experts,
-        num_experts=4, top_k_experts=2, moe_intermediate_size=16, pad_token_id=0,
-        final_logit_softcapping=30.0, use_double_wide_mlp=False,
-    )  # fmt: skip
-    model = transformers.Gemma4ForCausalLM(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:  # larger than usual, so that attention is far from uniform
-                parameter.normal_(0.0, 0.2)
-    model.save_pretrained(folder)
-    tiny_language.make_tokenizer().save_pretrained(folder)
-    return model
-
-
-def run(folder: Path, config: dict[str, Any], inputs: dict[str, str], name: str = "out") -> Any:
+def run(folder: Path, config: dict[str, Any], inputs: dict[str, Any], name: str = "out") -> Any:
     torch.set_num_threads(1)
-    document = {
-        "schema": job.SCHEMA,
-        "out": str(folder / name),
-        "checkpoint": str(folder / "checkpoint"),
-        "inputs": inputs,
-        "config": config | {"seeds": [0], "mlx_device": "auto"},
-    }
-    path = folder / f"{name}.json"
-    path.write_text(json.dumps(document), "utf-8")
-    assert main(["mlxport", "--job", str(path)]) == 0
-    lines = (folder / name / "samples.jsonl").read_text("utf-8").splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def render(name: str, **params: Any) -> dict[str, Any]:
-    preset = parse_preset((PRESETS / f"{name}.yaml").read_bytes(), f"{name}.yaml")
-    return render_config(preset, bind(preset, params), {})
+    config = config | {"seeds": [0], "mlx_device": "auto"}
+    return read_rows(run_job("mlxport", folder, config, inputs, name=name))
 
 
 def list_scores(rows: Any, measure: str, **at: Any) -> dict[str, list[float]]:
@@ -77,7 +42,7 @@ def list_scores(rows: Any, measure: str, **at: Any) -> dict[str, list[float]]:
 
 
 def without_times(rows: Any) -> list[dict[str, Any]]:
-    return [row | {"t_ms": None} for row in rows if row["measure"] != "token_ms"]
+    return [row for row in rows if row["measure"] != "token_ms"]
 
 
 @pytest.mark.parametrize("experts", [True, False])
@@ -86,7 +51,7 @@ def test_the_tiny_preset_compares_a_model_of_the_large_classes_with_torch(tmp_pa
     config |= {"texts": 8, "length": 160}
     if experts:  # MLX's CPU backend multiplies gathered experts in float32 alone
         config["dtypes"] = ["float32"]
-    save_gemma(tmp_path / "verifier", experts=experts)
+    save_gemma(tmp_path / "verifier", enable_moe_block=experts)
     inputs = {
         "weights": str(tmp_path / "verifier"),
         "essays": str(tiny_language.write_essays(tmp_path / "essays")),
@@ -108,7 +73,7 @@ def test_the_tiny_preset_compares_a_model_of_the_large_classes_with_torch(tmp_pa
     assert set(map(tuple, list_scores(rows, "lossless").values())) == {(1.0,)}
     again = run(tmp_path, config, inputs, "again")
     assert without_times(again) == without_times(rows), "resumed rows are the same"
-    facts = json.loads((tmp_path / "again" / "facts.json").read_text("utf-8"))
+    facts = read_facts(tmp_path / "again")
     assert facts["counters"]["units_resumed"] == 2 * len(config["dtypes"]) + 2
     assert facts["layers"] == {"sliding_attention": 5, "full_attention": 1}
 
@@ -140,7 +105,7 @@ def test_the_mac_preset_runs_whole_on_a_small_checkpoint_of_the_same_classes(tmp
     assert right["snapshot"] == right["restored"] == [1]
     assert right["trim"] == right["trim_forced"] == [0]
     assert set(map(tuple, list_scores(rows, "lossless").values())) == {(1.0,)}
-    facts = json.loads((tmp_path / "out" / "facts.json").read_text("utf-8"))
+    facts = read_facts(tmp_path / "out")
     assert facts["counters"]["projected.restored_positions"] > 0
 
 
@@ -154,8 +119,5 @@ def test_the_mac_preset_runs_whole_on_a_small_checkpoint_of_the_same_classes(tmp
 )
 def test_a_config_that_cannot_be_measured_is_refused(tmp_path, capsys, changes, message):
     config = render("mlxport-tiny") | {"seeds": [0]} | changes
-    path = tmp_path / "job.json"
-    document = {"schema": job.SCHEMA, "out": str(tmp_path / "out"), "config": config}
-    path.write_text(json.dumps(document), "utf-8")
-    assert main(["mlxport", "--job", str(path)]) == 2
+    assert main(["mlxport", "--job", str(write_job(tmp_path, config))]) == 2
     assert message in capsys.readouterr().err

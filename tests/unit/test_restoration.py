@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("transformers")
 import torch
-import transformers
 
-from presets.binding import bind, render_config
-from presets.definition import parse_preset
 from tests import tiny_language
-from workloads.__main__ import main
+from tests.whole_jobs import read_facts, read_rows, render, run_job
 from workloads.restoration.fitting import fit, judge
 from workloads.restoration.losses import LOSSES
-from workloads.shared import job
 from workloads.shared.curriculum import Stage, train_on_needles
 from workloads.shared.restored.closed_form import fit_ridge
 from workloads.shared.restored.drafters import truncate
@@ -26,8 +20,6 @@ from workloads.shared.restored.projection import FThetaConfig, FThetaProjection
 from workloads.shared.restored.sources import Drafter
 from workloads.shared.restored.targets import Teacher
 from workloads.shared.tiny_models import build_tiny
-
-PRESETS = Path(__file__).parents[2] / "presets"
 
 
 @pytest.fixture(scope="module")
@@ -135,59 +127,19 @@ def test_a_truncated_drafter_gives_the_first_layers_entries(teacher):
 SHORT: dict[str, Any] = {"seeds": [0], "samples": 2, "steps": 4, "batches": 2, "rows": 2}
 
 
-def write_job(folder: Path, config: dict[str, Any], inputs: dict[str, str], name="out") -> Path:
-    document = {
-        "schema": job.SCHEMA,
-        "out": str(folder / name),
-        "checkpoint": str(folder / "checkpoint"),
-        "inputs": inputs,
-        "config": config,
-    }
-    path = folder / f"{name}.json"
-    path.write_text(json.dumps(document), "utf-8")
-    return path
-
-
-def read_rows(out: Path) -> list[dict[str, Any]]:
-    lines = (out / "samples.jsonl").read_text("utf-8").splitlines()
-    return [json.loads(line) | {"t_ms": None} for line in lines]
-
-
-def save_gemma(folder: Path) -> Path:
-    """The classes and the shape of Gemma-4-26B-A4B (experts, K as V, 5:1), very small."""
-    torch.manual_seed(3)
-    config = transformers.Gemma4TextConfig(
-        vocab_size=600, hidden_size=32, intermediate_size=64, num_hidden_layers=6,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=8, global_head_dim=16,
-        num_global_key_value_heads=1, attention_k_eq_v=True, sliding_window=48,
-        max_position_embeddings=2048, hidden_size_per_layer_input=0, enable_moe_block=True,
-        num_experts=4, top_k_experts=2, moe_intermediate_size=16, pad_token_id=0,
-    )  # fmt: skip
-    transformers.Gemma4ForCausalLM(config).save_pretrained(folder)
-    tiny_language.make_tokenizer().save_pretrained(folder)
-    return folder
-
-
-def render(name: str, **params: Any) -> dict[str, Any]:
-    """The config that a preset hands to the job, with its inputs left to the caller."""
-    preset = parse_preset((PRESETS / f"{name}.yaml").read_bytes(), f"{name}.yaml")
-    return render_config(preset, bind(preset, params), {})
-
-
 @pytest.mark.parametrize("name", ["restoration-h200", "restoration-mac-m4"])
 def test_a_large_preset_runs_whole_on_a_small_checkpoint_of_the_same_classes(name, tmp_path):
     config = render(
         name, samples=1, steps=3, batches=2, rank=8, short=200, long=260, train_length=180,
         dtype="float32",
     ) | {"seeds": [0], "device": "cpu"}  # fmt: skip
+    tiny_language.save(tiny_language.make_large_gemma4(), tmp_path / "verifier")
     inputs = {
-        "weights": str(save_gemma(tmp_path / "verifier")),
+        "weights": str(tmp_path / "verifier"),
         "drafter": str(tiny_language.write_model(tmp_path / "drafter")),
         "essays": str(tiny_language.write_essays(tmp_path / "essays")),
     }
-    path = write_job(tmp_path, config, inputs)
-    assert main(["restoration", "--job", str(path)]) == 0
-    rows = read_rows(tmp_path / "out")
+    rows = read_rows(run_job("restoration", tmp_path, config, inputs))
     recall = [row for row in rows if row["measure"] == "recall"]
     assert {row["arm"] for row in recall} == set(config["arms"])
     assert {row["at"]["context"] for row in recall} == {200, 260}
@@ -196,7 +148,7 @@ def test_a_large_preset_runs_whole_on_a_small_checkpoint_of_the_same_classes(nam
     assert held["native"] < held["full"]
     restored = {row["arm"]: row["score"] for row in rows if row["measure"] == "restored_positions"}
     assert restored["projected"] > restored["s5"] > 0 == restored["full"]
-    facts = json.loads((tmp_path / "out" / "facts.json").read_text("utf-8"))
+    facts = read_facts(tmp_path / "out")
     assert facts["verifier"] == "Gemma4ForCausalLM"
     assert [layer["kind"] for layer in facts["layers"]].count("full_attention") == 1
 
@@ -210,8 +162,7 @@ def test_the_small_preset_runs_on_a_small_llama(tmp_path):
         "weights": str(tiny_language.write_model(tmp_path / "model")),
         "essays": str(tiny_language.write_essays(tmp_path / "essays")),
     }
-    assert main(["restoration", "--job", str(write_job(tmp_path, config, inputs))]) == 0
-    rows = read_rows(tmp_path / "out")
+    rows = read_rows(run_job("restoration", tmp_path, config, inputs))
     scores = {(row["arm"], row["unit"]): row["score"] for row in rows if row["measure"] == "recall"}
     assert {arm for arm, _ in scores} == set(config["arms"])
     assert all(
@@ -228,11 +179,10 @@ def test_a_resumed_run_writes_the_same_rows_and_trains_nothing_again(tmp_path):
         "essays": str(tiny_language.write_essays(tmp_path / "essays")),
     }
     config |= SHORT | {"contexts": [160, 190], "length": 180, "device": "cpu", "alphas": [0, 1]}
-    assert main(["restoration", "--job", str(write_job(tmp_path, config, inputs))]) == 0
-    assert main(["restoration", "--job", str(write_job(tmp_path, config, inputs, "again"))]) == 0
-    assert read_rows(tmp_path / "again") == read_rows(tmp_path / "out")
-    facts = json.loads((tmp_path / "again" / "facts.json").read_text("utf-8"))
-    assert facts["counters"]["units_resumed"] > 5
+    first = run_job("restoration", tmp_path, config, inputs)
+    again = run_job("restoration", tmp_path, config, inputs, name="again")
+    assert read_rows(again) == read_rows(first)
+    assert read_facts(again)["counters"]["units_resumed"] > 5
     saved = tmp_path / "again" / "artifacts" / "f_theta-attn_distill_hybrid-s0"
     assert FThetaProjection.load(saved).config.rank == config["rank"]
 

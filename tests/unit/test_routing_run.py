@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from bridge.errors import UsageError
 from presets.binding import bind, render_config
 from presets.catalog import load_catalog
-from workloads.__main__ import main
+from tests.whole_jobs import PRESETS, read_facts, read_rows, run_job
 from workloads.routing import count_planned
 from workloads.routing.config import SIZES, Config
 from workloads.routing.environment import draw_prompts
@@ -20,37 +19,22 @@ from workloads.routing.policy import make_parameters, sample
 from workloads.routing.training import make_source, train_base
 from workloads.shared import job
 
-PRESETS = Path(__file__).resolve().parents[2] / "presets"
+CONFIG = {"scale": "ci", "seeds": [0, 1], "arms": ["vanilla", "route"], "samples": 8}
 
 
-def run_job(folder: Path, **config: Any) -> Path:
-    folder.mkdir(exist_ok=True)
-    document = {
-        "schema": job.SCHEMA,
-        "config": {"scale": "ci", "seeds": [0, 1], "arms": ["vanilla", "route"], "samples": 8}
-        | config,
-        "out": str(folder / "out"),
-        "checkpoint": str(folder / "checkpoint"),
-    }
-    (folder / "job.json").write_text(json.dumps(document), "utf-8")
-    assert main(["routing", "--job", str(folder / "job.json")]) == 0
-    return folder / "out"
-
-
-def read_rows(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "samples.jsonl").read_text("utf-8").splitlines()]
+def run(folder: Path) -> list[dict[str, Any]]:
+    return read_rows(run_job("routing", folder, CONFIG), timed=True)
 
 
 def test_the_same_config_gives_the_same_rows_and_resumes(tmp_path: Path) -> None:
-    rows = read_rows(run_job(tmp_path / "a"))
+    rows = run(tmp_path / "a")
     assert {row["arm"] for row in rows} == {"base", "vanilla", "route"}
-    assert read_rows(run_job(tmp_path / "b")) == rows
+    assert run(tmp_path / "b") == rows
     finished = tmp_path / "a" / "checkpoint" / "finished.jsonl"
     lines = finished.read_text("utf-8").splitlines(keepends=True)
     finished.write_text("".join(lines[:4]), "utf-8")
-    again = run_job(tmp_path / "a")
-    assert read_rows(again) == rows
-    counters = json.loads((again / "facts.json").read_text())["counters"]
+    assert run(tmp_path / "a") == rows
+    counters = read_facts(tmp_path / "a" / "out")["counters"]
     assert counters["units_resumed"] == 4
     assert counters["route.refreshes"] == 2 * count_planned(Config(scale="ci"))
 
@@ -58,7 +42,7 @@ def test_the_same_config_gives_the_same_rows_and_resumes(tmp_path: Path) -> None
 def test_arms_are_paired_and_hacks_are_scored_only_where_there_is_a_loophole(
     tmp_path: Path,
 ) -> None:
-    rows = [row for row in read_rows(run_job(tmp_path)) if row["at"].get("knob") == "off"]
+    rows = [row for row in run(tmp_path) if row["at"].get("knob") == "off"]
 
     def units(arm: str, measure: str) -> list[tuple[str, str]]:
         found = [one for one in rows if (one["arm"], one["measure"]) == (arm, measure)]

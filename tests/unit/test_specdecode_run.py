@@ -10,47 +10,23 @@ import pytest
 
 pytest.importorskip("transformers")
 import torch
-import transformers
 from safetensors.torch import save_file
 
-from presets.binding import bind, render_config
-from presets.definition import parse_preset
 from tests import tiny_language
-from workloads.__main__ import main
-from workloads.shared import job
+from tests.whole_jobs import read_facts, read_rows, render, run_job
 from workloads.shared.drafter import BlockDrafter, DrafterConfig
 from workloads.shared.tiny_models import build_tiny
 from workloads.specdecode import boilerplate
 from workloads.specdecode.fitting import fit, see_blocks, write_text
 from workloads.specdecode.prompts import BoilerplatePrompts, Seen
 
-PRESETS = Path(__file__).parents[2] / "presets"
 SHORT = {"prompts": 2, "warmups": 1, "rows": 2, "prompt_tokens": 40, "new_tokens": 20}
 
 
 def run(folder: Path, config: dict[str, Any], inputs: dict[str, str], name="out") -> list[Any]:
     torch.set_num_threads(1)
-    document = {
-        "schema": job.SCHEMA,
-        "out": str(folder / name),
-        "checkpoint": str(folder / "checkpoint"),
-        "inputs": inputs,
-        "config": config | {"device": "cpu"},
-    }
-    path = folder / f"{name}.json"
-    path.write_text(json.dumps(document), "utf-8")
-    assert main(["specdecode", "--job", str(path)]) == 0
-    lines = (folder / name / "samples.jsonl").read_text("utf-8").splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def read_facts(folder: Path, name: str = "out") -> dict[str, Any]:
-    return json.loads((folder / name / "facts.json").read_text("utf-8"))
-
-
-def render(name: str, **params: Any) -> dict[str, Any]:
-    preset = parse_preset((PRESETS / f"{name}.yaml").read_bytes(), f"{name}.yaml")
-    return render_config(preset, bind(preset, params), {})
+    config = config | {"device": "cpu"}
+    return read_rows(run_job("specdecode", folder, config, inputs, name=name), timed=True)
 
 
 def write_problems(folder: Path) -> Path:
@@ -66,27 +42,12 @@ def write_problems(folder: Path) -> Path:
 
 
 def write_inputs(folder: Path, verifier: Any) -> dict[str, str]:
-    verifier.save_pretrained(folder / "verifier")
-    tiny_language.make_tokenizer().save_pretrained(folder / "verifier")
+    tiny_language.save(verifier, folder / "verifier")
     return {
         "weights": str(folder / "verifier"),
         "humaneval": str(write_problems(folder / "humaneval")),
         "essays": str(tiny_language.write_essays(folder / "essays")),
     }
-
-
-def make_gemma() -> Any:
-    """The classes and the shape of Gemma-4-26B-A4B (experts, K as V, 5:1), very small."""
-    torch.manual_seed(3)
-    config = transformers.Gemma4TextConfig(
-        vocab_size=600, hidden_size=32, intermediate_size=64, num_hidden_layers=6,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=8, global_head_dim=16,
-        num_global_key_value_heads=1, attention_k_eq_v=True, sliding_window=24,
-        max_position_embeddings=2048, hidden_size_per_layer_input=0, enable_moe_block=True,
-        num_experts=4, top_k_experts=2, moe_intermediate_size=16, pad_token_id=0,
-        final_logit_softcapping=30.0,
-    )  # fmt: skip
-    return transformers.Gemma4ForCausalLM(config)
 
 
 def write_dflash(folder: Path) -> Path:
@@ -119,12 +80,12 @@ def check_identity(rows: list[Any], arms: set[str]) -> None:
 @pytest.mark.parametrize("name", ["specdecode-h200", "specdecode-mac-m4"])
 def test_a_large_preset_runs_whole_on_a_small_checkpoint_of_the_same_classes(name, tmp_path):
     config = render(name, prompts=2, new_tokens=20, prompt_tokens=60, dtype="float32")
-    inputs = write_inputs(tmp_path, make_gemma())
+    inputs = write_inputs(tmp_path, tiny_language.make_large_gemma4(sliding_window=24))
     inputs["drafter"] = str(write_dflash(tmp_path / "dflash"))
     rows = run(tmp_path, config | {"warmups": 1, "rows": 2 * bool(config["rows"])}, inputs)
     check_identity(rows, set(config["arms"]))
     assert {row["at"]["text"] for row in rows if row["measure"] == "far_apart"} == {"code", "essay"}
-    facts = read_facts(tmp_path)
+    facts = read_facts(tmp_path / "out")
     assert facts["verifier"] == "Gemma4ForCausalLM"
     assert facts["counters"]["always.blocks"] > 0
 
@@ -137,7 +98,7 @@ def test_the_small_preset_trains_a_drafter_for_given_weights(tmp_path):
     assert {row["arm"] for row in rows if row["measure"] == "differs"} == {"fused", "fused_bf16"}
     drafter = BlockDrafter.load(tmp_path / "out" / "artifacts" / "drafter-s0")
     assert drafter.config.block == 4
-    assert read_facts(tmp_path)["drafter_parameters"] == sum(
+    assert read_facts(tmp_path / "out")["drafter_parameters"] == sum(
         parameter.numel() for parameter in drafter.parameters()
     )
 
@@ -154,7 +115,7 @@ def test_the_smallest_preset_runs_every_arm_and_is_resumed(tmp_path):
     parts = {row["at"]["part"] for row in rows if row["measure"] == "part_ms"}
     assert parts == {"prefill", "plain", "draft", "verify", "context", "repeat", "rest"}
     assert run(tmp_path, config, {}, "again") == rows, "resumed rows are the same, times included"
-    assert read_facts(tmp_path, "again")["counters"]["units_resumed"] > 5
+    assert read_facts(tmp_path / "again")["counters"]["units_resumed"] > 5
 
 
 def test_held_out_prompts_are_none_of_the_training_ones():

@@ -10,6 +10,7 @@ import pytest
 
 from bridge.errors import UsageError
 from tests import tiny_language
+from tests.whole_jobs import read_facts, read_rows, run_job, write_job
 from workloads import niah
 from workloads.__main__ import main
 from workloads.niah.arms import ARMS
@@ -40,30 +41,14 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-def write_job(folder: Path, inputs: dict[str, str], name: str = "out", **config: Any) -> Path:
-    document = {
-        "schema": job.SCHEMA,
-        "out": str(folder / name),
-        "checkpoint": str(folder / "checkpoint"),
-        "inputs": inputs,
-        "config": CONFIG | config,
-    }
-    path = folder / f"{name}.json"
-    path.write_text(json.dumps(document), "utf-8")
-    return path
-
-
-def read_rows(out: Path) -> list[dict[str, Any]]:
-    """The samples without their times, which differ from run to run."""
-    lines = (out / "samples.jsonl").read_text("utf-8").splitlines()
-    return [json.loads(line) | {"t_ms": None} for line in lines]
+def run(folder: Path, inputs: dict[str, str], name: str = "out", **config: Any) -> Path:
+    return run_job("niah", folder, CONFIG | config, inputs, name=name)
 
 
 @pytest.fixture(scope="module")
 def rows(inputs: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("run")
-    assert main(["niah", "--job", str(write_job(folder, inputs))]) == 0
-    return read_rows(folder / "out")
+    return read_rows(run(folder, inputs))
 
 
 def test_every_arm_has_every_cell(rows: list[dict[str, Any]]) -> None:
@@ -106,8 +91,7 @@ def test_rows_say_where_the_needle_lies(rows: list[dict[str, Any]]) -> None:
 def test_a_second_run_gives_the_same_rows(
     inputs: dict[str, str], rows: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    assert main(["niah", "--job", str(write_job(tmp_path, inputs))]) == 0
-    assert read_rows(tmp_path / "out") == rows
+    assert read_rows(run(tmp_path, inputs)) == rows
 
 
 class Death:
@@ -127,7 +111,7 @@ class Death:
 def test_a_requeued_attempt_resumes_and_ends_with_the_same_rows(
     inputs: dict[str, str], rows: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    first = job.load(write_job(tmp_path, inputs, "first"))
+    first = job.load(write_job(tmp_path, CONFIG, inputs, name="first"))
     config = job.build_config(niah.Config, first.config)
 
     def die() -> None:
@@ -139,17 +123,16 @@ def test_a_requeued_attempt_resumes_and_ends_with_the_same_rows(
         die()
     assert 0 < len(read_rows(tmp_path / "first")) < len(rows)
 
-    assert main(["niah", "--job", str(write_job(tmp_path, inputs, "second"))]) == 0
-    assert read_rows(tmp_path / "second") == rows
-    counters = json.loads((tmp_path / "second" / "facts.json").read_text())["counters"]
+    second = run(tmp_path, inputs, "second")
+    assert read_rows(second) == rows
+    counters = read_facts(second)["counters"]
     assert counters["units_resumed"] == 5
     assert counters["full.prompts"] == counters["sink_window.prompts"] == 2 * 2 * 3
 
 
 def test_facts_and_answers_are_written(inputs: dict[str, str], tmp_path: Path) -> None:
     config = {"contexts": [300], "depths": [0.1], "seeds": [0]}
-    assert main(["niah", "--job", str(write_job(tmp_path, inputs, **config))]) == 0
-    facts = json.loads((tmp_path / "out" / "facts.json").read_text())
+    facts = read_facts(run(tmp_path, inputs, **config))
     assert facts["model"] == "LlamaForCausalLM"
     assert (facts["device"], facts["dtype"]) == ("cpu", "float32")
     assert facts["counters"]["sink_window.evicted_positions"] == 300 - 154
@@ -183,7 +166,8 @@ def test_a_wrong_config_is_refused_at_its_path(config: dict[str, Any], path: str
 def test_a_context_beyond_the_model_is_refused(
     inputs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["niah", "--job", str(write_job(tmp_path, inputs, contexts=[512]))]) == 2
+    path = write_job(tmp_path, CONFIG | {"contexts": [512]}, inputs)
+    assert main(["niah", "--job", str(path)]) == 2
     assert "the model was made for 512" in capsys.readouterr().err
 
 
@@ -191,7 +175,7 @@ def test_a_folder_without_a_model_is_refused(
     inputs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = inputs | {"weights": inputs["essays"]}
-    assert main(["niah", "--job", str(write_job(tmp_path, wrong))]) == 2
+    assert main(["niah", "--job", str(write_job(tmp_path, CONFIG, wrong))]) == 2
     assert "no causal language model" in capsys.readouterr().err
 
 
