@@ -47,10 +47,19 @@ def decode_greedy(verifier: PortedVerifier, ids: mx.array, *, new_tokens: int) -
 
 def go_on(verifier: PortedVerifier, logits: mx.array, *, new_tokens: int) -> Tokens:
     """Greedy tokens (B, N), the first of them from `logits` (B, V)."""
+    return go_on_scored(verifier, logits, new_tokens=new_tokens)[0]
+
+
+def go_on_scored(
+    verifier: PortedVerifier, logits: mx.array, *, new_tokens: int
+) -> tuple[Tokens, Any]:
+    """The same, and the logits (B, N, V) before each token."""
+    scores = [logits]
     tokens = [logits.argmax(-1, keepdims=True)]
     for _ in range(new_tokens - 1):
-        tokens.append(verifier.forward(tokens[-1], keep=1)[:, -1].argmax(-1, keepdims=True))
-    return np.array(mx.concatenate(tokens, axis=1))
+        scores.append(verifier.forward(tokens[-1], keep=1)[:, -1])
+        tokens.append(scores[-1].argmax(-1, keepdims=True))
+    return np.array(mx.concatenate(tokens, axis=1)), np.array(mx.stack(scores, axis=1))
 
 
 def score(verifier: PortedVerifier, ids: mx.array, tokens: mx.array) -> Any:

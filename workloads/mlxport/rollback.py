@@ -2,7 +2,8 @@
 
 `snapshot` returns to a state from before, on mlx-lm's own caches; `restored` does so on the
 restored verifier's. `trim` is mlx-lm's `trim_prompt_cache`, `trim_forced` calls each cache's own
-`trim`: both are right while nothing has rotated, and are the control once it has.
+`trim`: both are right while nothing has rotated, and are the control once it has. Where no layer
+has a window nothing ever rotates; there `none`, which undoes nothing, is the control.
 """
 
 from __future__ import annotations
@@ -19,25 +20,26 @@ from workloads.mlxport.config import Config
 from workloads.mlxport.subjects import Port
 from workloads.mlxport.verifier import NativeVerifier, PortedVerifier
 from workloads.shared.journal import Entry
-from workloads.shared.layers import SLIDING
 from workloads.shared.samples import Sample
 from workloads.shared.tasks import Problem, Unit
 
 TOLERANCE = 1e-3
-RollbackArm = Literal["snapshot", "restored", "trim", "trim_forced"]
+RollbackArm = Literal["snapshot", "restored", "trim", "trim_forced", "none"]
 ARMS: tuple[RollbackArm, ...] = ("snapshot", "restored", "trim", "trim_forced")
+Truth = tuple[decoding.Tokens, Any]  # tokens (1, N), and the logits (1, N, V) before each
 
 
 def measure(config: Config, port: Port, unit: Unit, problem: Problem) -> Entry:
-    """Rows of all arms, after a prompt inside the window and after one that has wrapped it."""
-    windows = [layer.window for layer in port.verifier.layers if layer.kind == SLIDING]
-    places = {"wrapped": problem.ids}
-    if windows and windows[0] is not None:
-        places["within"] = problem.ids[: max(1, windows[0] // 2 - config.block)]
+    """Rows of all arms, after a prompt inside the window and after one that has wrapped it.
+
+    Without any window there is one place, `windowless`.
+    """
     rows = []
-    for place, prompt in places.items():
-        for arm in ARMS:
-            error = measure_error(config, port, arm, mx.array([prompt]))
+    for place, prompt in _list_places(config, port, problem).items():
+        ids = mx.array([prompt])
+        truths = {restored: find_truth(config, port, restored, ids) for restored in (False, True)}
+        for arm in ARMS if place != "windowless" else (*ARMS, "none"):
+            error = measure_error(config, port, arm, ids, truths[arm == "restored"])
             for name, score in (("rollback_error", error), ("rollback_same", error <= TOLERANCE)):
                 rows.append(
                     Sample(
@@ -48,18 +50,28 @@ def measure(config: Config, port: Port, unit: Unit, problem: Problem) -> Entry:
     return Entry(tuple(rows), {"rollbacks": len(rows) // 2})
 
 
-def measure_error(config: Config, port: Port, arm: RollbackArm, prompt: mx.array) -> float:
+def _list_places(config: Config, port: Port, problem: Problem) -> dict[str, tuple[int, ...]]:
+    window = next((layer.window for layer in port.verifier.layers if layer.window), None)
+    if window is None:
+        # Nothing rotates at any length: twice what the restored verifier keeps is long enough.
+        return {"windowless": problem.ids[: 2 * (config.sink + config.window)]}
+    within = problem.ids[: max(1, window // 2 - config.block)]
+    return {"wrapped": problem.ids, "within": within}
+
+
+def find_truth(config: Config, port: Port, restored: bool, prompt: mx.array) -> Truth:
+    """What greedy decoding says when no block was ever read."""
+    verifier = _make_verifier(config, port, restored)
+    return decoding.go_on_scored(verifier, verifier.prefill(prompt), new_tokens=config.new_tokens)
+
+
+def measure_error(
+    config: Config, port: Port, arm: RollbackArm, prompt: mx.array, truth: Truth | None = None
+) -> float:
     """The largest difference of any logit in the tokens after a rejected block."""
-
-    def make() -> PortedVerifier:
-        if arm == "restored":
-            return port.make_verifier(config, "projected")
-        return NativeVerifier(port.verifier, chunk=config.chunk)
-
-    plain = make()
-    tokens = decoding.decode_greedy(plain, prompt, new_tokens=config.new_tokens)
-    expected = decoding.score(make(), prompt, mx.array(tokens))
-    verifier = make()
+    restored = arm == "restored"
+    tokens, expected = truth or find_truth(config, port, restored, prompt)
+    verifier = _make_verifier(config, port, restored)
     verifier.prefill(prompt)
     undo = _prepare_undo(verifier, arm, config.block)
     vocabulary = expected.shape[-1]
@@ -75,7 +87,15 @@ def measure_error(config: Config, port: Port, arm: RollbackArm, prompt: mx.array
     return worst
 
 
+def _make_verifier(config: Config, port: Port, restored: bool) -> PortedVerifier:
+    if restored:
+        return port.make_verifier(config, "projected")
+    return NativeVerifier(port.verifier, chunk=config.chunk)
+
+
 def _prepare_undo(verifier: PortedVerifier, arm: RollbackArm, count: int) -> Callable[[], Any]:
+    if arm == "none":
+        return lambda: None
     if arm == "trim":
         return lambda: trim_prompt_cache(verifier.caches, count)
     if arm == "trim_forced":
