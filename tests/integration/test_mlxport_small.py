@@ -16,7 +16,6 @@ from presets.binding import bind, render_config
 from presets.definition import parse_preset
 from tests import evidence_world, tiny_language
 from workloads.shared import job
-from workloads.shared.restored.projection import FThetaConfig, FThetaProjection
 
 ROOT = Path(__file__).parents[2]
 PRESET = ROOT / "presets" / "mlxport-small.yaml"
@@ -90,20 +89,3 @@ def test_on_a_model_without_windows_trimming_is_right_and_said_to_be(tmp_path: P
     assert places == {(("place", "windowless"),)}
     assert assembled.record["gaps"] == []
     assert not assembled.selection.unplanned
-
-
-def test_a_real_model_answers_in_mlx_as_in_torch(assets: dict[str, Path], tmp_path: Path) -> None:
-    layers, heads, width, depth = 30, 3, 64, 2
-    # Of random weights: both sides read it, and the closed form takes longer than all the rest.
-    shape = FThetaConfig(depth * heads * width, 16, dict.fromkeys(range(layers), heads * width))
-    FThetaProjection(shape, seed=0).save(tmp_path / "projection")
-    inputs = {
-        "weights": assets["smollm2-135m-instruct"],
-        "essays": assets["paul-graham-essays"],
-        "projection": tmp_path / "projection",
-    }
-    assembled = run_and_judge(tmp_path, 160, {"drafter_layers": depth}, inputs)
-    verdicts = verdicts_of(assembled)
-    assert verdicts == dict.fromkeys(verdicts, "pass")
-    facts = json.loads((tmp_path / "out" / "facts.json").read_text("utf-8"))
-    assert facts["layers"] == {"full_attention": layers}
