@@ -15,7 +15,7 @@ from evidence.report.text import short
 
 WIDTH, LEFT, RIGHT, DEEP = 460.0, 52.0, 446.0, 208.0
 MIN_FOR_KNEE = 4
-MAX_LABELLED = 12
+MAX_LABELLED = 20
 Row = Mapping[str, Any]
 
 
@@ -73,11 +73,17 @@ def draw_curve(
         pieces += _draw_knee(knee, f"{_say_knee(knee)}{whose}", across, colour, (y, top + DEEP))
     taken: list[Box] = []
     labels: list[Label] = []
+    every = sum(len(line.points) for line in lines) <= MAX_LABELLED
     for index, line in enumerate(lines):
         drawn, full = _draw_line(line, (across, up), svg.arm_colour(index))
         pieces += drawn
         taken += full
-        labels += _labels(line, (across, up), knees.get(index, ()), svg.arm_colour(index))
+        marked = (line.points[0], line.points[-1], *knees.get(index, ()))
+        labels += [
+            Label(_spot(point, (across, up)), point.label, svg.arm_colour(index))
+            for point in line.points
+            if every or point in marked
+        ]
     frame = (LEFT + 2, top - 4, RIGHT + 6, top + DEEP)
     pieces += place_labels(labels, taken, frame)
     words = [_say(line, along) for line in lines]
@@ -223,16 +229,6 @@ def _draw_line(line: Line, axes: tuple[Axis, Axis], colour: str) -> tuple[list[s
 
 def _spot(point: Point, axes: tuple[Axis, Axis]) -> Pixel:
     return axes[0].place(point.at[0]), axes[1].place(point.at[1])
-
-
-def _labels(
-    line: Line, axes: tuple[Axis, Axis], knee: Sequence[Point], colour: str
-) -> Iterator[Label]:
-    """Every point's label; of a long line, those of its ends and of its knee."""
-    last = len(line.points) - 1
-    for index, point in enumerate(line.points):
-        if last < MAX_LABELLED or index in (0, last) or point in knee:
-            yield Label(_spot(point, axes), point.label, colour)
 
 
 def _say(line: Line, along: str | None) -> str:

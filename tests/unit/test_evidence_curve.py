@@ -228,7 +228,7 @@ def test_a_label_that_finds_no_room_beside_its_point_is_led_to_it() -> None:
     assert any(re.match(r'<line x1="5\d\.0" y1="50\.0"', one) for one in drawn)
 
 
-def test_long_lines_label_their_ends_alone() -> None:
+def test_where_points_are_many_lines_label_their_ends_and_knee_alone() -> None:
     places = [str(index) for index in range(40)]
     ys = [row("y", 1 if index else 0, at={"step": place}) for index, place in enumerate(places)]
     xs = [row("x", index, at={"step": place}) for index, place in enumerate(places)]

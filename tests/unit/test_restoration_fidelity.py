@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
 pytest.importorskip("transformers")
@@ -14,33 +11,23 @@ from evidence.report.plots import draw_plots
 from presets.binding import bind, render_config, render_spec
 from presets.definition import parse_preset
 from tests import evidence_world, tiny_language
-from workloads.__main__ import main
-from workloads.shared import job
+from tests.whole_jobs import PRESETS, read_rows, run_job
 
-PRESET = Path(__file__).parents[2] / "presets" / "restoration-fidelity-tiny.yaml"
+PRESET = PRESETS / "restoration-fidelity-tiny.yaml"
 
 
 def test_the_sweep_needs_no_training_and_draws_its_curve(tmp_path):
     preset = parse_preset(PRESET.read_bytes(), PRESET.name)
-    bound = bind(preset, {"samples": 1, "rank": 8, "short": 180})
+    bound = bind(preset, {"samples": 1, "rank": 8, "short": 180, "drafter_layers": 1})
     config = render_config(preset, bound, {}) | {
-        "batches": 2, "rows": 2, "length": 180, "drafter_layers": 1, "new_tokens": 2,
+        "batches": 2, "rows": 2, "length": 180, "new_tokens": 2,
         "device": "cpu",
     }  # fmt: skip
-    document = {
-        "schema": job.SCHEMA,
-        "out": str(tmp_path / "out"),
-        "checkpoint": str(tmp_path / "checkpoint"),
-        "inputs": {
-            "weights": str(tiny_language.write_model(tmp_path / "model")),
-            "essays": str(tiny_language.write_essays(tmp_path / "essays")),
-        },
-        "config": config,
+    inputs = {
+        "weights": tiny_language.write_model(tmp_path / "model"),
+        "essays": tiny_language.write_essays(tmp_path / "essays"),
     }
-    (tmp_path / "job.json").write_text(json.dumps(document), "utf-8")
-    assert main(["restoration", "--job", str(tmp_path / "job.json")]) == 0
-    lines = (tmp_path / "out" / "samples.jsonl").read_text("utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
+    rows = read_rows(run_job("restoration", tmp_path, config, inputs), timed=True)
     assert not [row for row in rows if row["measure"] == "fit_loss"]
     errors: dict[int, list[float]] = {}
     for row in rows:
