@@ -45,13 +45,18 @@ def run(config: Config, context: Context) -> None:
     subject = load_subject(config, context, pace)
     pace.expect(measuring.count_steps(config, subject))
     _state_facts(context, subject)
-    _train(config, context, pace, subject)
+    workers = count_workers(subject.device)
+    if workers > 1:
+        _train_side_by_side(config, context, pace, subject, workers)
+    watched = pace if workers == 1 else None
     for seed in config.seeds:
         batches = _observe(config, subject, seed, config.batches)
         held_out = _observe(config, subject, HELD_OUT_SEED + seed, HELD_OUT)
         first: Fitted | None = None
         for loss in config.losses:
-            fitted = make_projection(config, context, None, subject, batches, loss=loss, seed=seed)
+            fitted = make_projection(
+                config, context, watched, subject, batches, loss=loss, seed=seed
+            )
             _commit_fit(config, context, subject, fitted, held_out, loss=loss, seed=seed)
             first = first or fitted
         assert first is not None, "the config names a loss"
@@ -59,31 +64,25 @@ def run(config: Config, context: Context) -> None:
         _measure_mixes(config, context, pace, subject, first, seed)
 
 
-def _train(config: Config, context: Context, pace: Pace, subject: Subject) -> None:
-    """Train every projection, side by side where there are cores; each is left as a snapshot."""
-    workers = count_workers(subject.device)
-    watched = pace if workers == 1 else None
+def _train_side_by_side(
+    config: Config, context: Context, pace: Pace, subject: Subject, workers: int
+) -> None:
+    """Train every projection, one thread each; each is left as a snapshot."""
     parts = [
-        partial(_train_one, config, context, watched, subject, loss, seed)
+        partial(_train_one, config, context, subject, loss, seed)
         for seed in config.seeds
         for loss in config.losses
         if config.steps
     ]
     for name in run_side_by_side(parts, workers):
-        if watched is None:
-            pace.advance(f"{name}: trained", config.steps)
+        pace.advance(f"{name}: trained", config.steps)
 
 
 def _train_one(
-    config: Config,
-    context: Context,
-    pace: Pace | None,
-    subject: Subject,
-    loss: LossName,
-    seed: int,
+    config: Config, context: Context, subject: Subject, loss: LossName, seed: int
 ) -> str:
     batches = _observe(config, subject, seed, config.batches)
-    make_projection(config, context, pace, subject, batches, loss=loss, seed=seed)
+    make_projection(config, context, None, subject, batches, loss=loss, seed=seed)
     return f"f_theta {loss} seed {seed}"
 
 
