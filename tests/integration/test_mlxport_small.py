@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,34 +11,25 @@ import yaml
 
 from bridge import proc
 from evidence.record import Assembled, Material, assemble
-from presets.binding import bind, render_config
-from presets.definition import parse_preset
 from tests import evidence_world, tiny_language
-from workloads.shared import job
+from tests.whole_jobs import render, write_job
 
 ROOT = Path(__file__).parents[2]
 PRESET = ROOT / "presets" / "mlxport-small.yaml"
 SPEC_KEYS = ("metrics", "gates", "plots", "plan")
+CONTEXT = 160
 TOKENS = 4
 
 pytestmark = [pytest.mark.real("transformers"), pytest.mark.real("mlx_lm")]
 
 
-def run_and_judge(folder: Path, context: int, changes: dict[str, Any], inputs: Any) -> Assembled:
+def run_and_judge(folder: Path, changes: dict[str, Any], inputs: Any) -> Assembled:
     """One seed of one problem in a process of its own, and the preset's gates on its rows."""
-    preset = parse_preset(PRESET.read_bytes(), PRESET.name)
-    params = {"context": context, "samples": 1, "new_tokens": TOKENS, "mlx_device": "cpu"}
-    config = render_config(preset, bind(preset, params), {}) | {"seeds": [0]} | changes
-    document = {
-        "schema": job.SCHEMA,
-        "config": config,
-        "inputs": {role: str(path) for role, path in inputs.items()},
-        "out": str(folder / "out"),
-        "checkpoint": str(folder / "checkpoint"),
-    }
-    (folder / "job.json").write_text(json.dumps(document), "utf-8")
+    params = {"context": CONTEXT, "samples": 1, "new_tokens": TOKENS, "mlx_device": "cpu"}
+    config = render("mlxport-small", **params) | {"seeds": [0]} | changes
+    written_job = write_job(folder, config, inputs)
     done = proc.run(
-        [sys.executable, "-m", "workloads", "mlxport", "--job", str(folder / "job.json")],
+        [sys.executable, "-m", "workloads", "mlxport", "--job", str(written_job)],
         cwd=ROOT,
         env=proc.base_env() | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         timeout_s=600,
@@ -47,7 +37,7 @@ def run_and_judge(folder: Path, context: int, changes: dict[str, Any], inputs: A
     assert done.code == 0, done.stderr.decode()
     written = yaml.safe_load(PRESET.read_text("utf-8"))
     spec = {key: written[key] for key in SPEC_KEYS} | {"params": params}
-    spec["plan"] = spec["plan"] | {"seeds": [0], "dims": {"context": [context]}}
+    spec["plan"] = spec["plan"] | {"seeds": [0], "dims": {"context": [CONTEXT]}}
     samples = (folder / "out" / "samples.jsonl").read_bytes()
     return assemble(Material(facts=evidence_world.facts(), spec=spec, samples=samples))
 
@@ -67,7 +57,7 @@ def test_on_a_model_without_windows_trimming_is_right_and_said_to_be(tmp_path: P
     )
     inputs = {"weights": model, "essays": tiny_language.write_essays(tmp_path / "essays")}
     changes = {"drafter_layers": 1, "rank": 16, "texts": 8, "length": 160}
-    assembled = run_and_judge(tmp_path, 160, changes, inputs)
+    assembled = run_and_judge(tmp_path, changes, inputs)
     assert verdicts_of(assembled) == {
         "model-finds": "fail",  # its weights are random
         "restoration-happens": "pass",
