@@ -14,7 +14,7 @@ from bridge.canonical import make_ulid
 from bridge.git import Git
 from bridge.git.pktline.pack import build_pack
 from bridge.objects import GitObject, build_files, parse_commit, seal_tree
-from bridge.records import to_bytes
+from bridge.wire import to_bytes
 from tests.rawgit import RawGit
 
 _APART_MS = 250_000  # ten thousand jobs lie a month apart

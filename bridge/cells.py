@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from bridge import canonical, records
+from bridge import canonical, wire
 from bridge.errors import IntegrityError
 from bridge.plans import Campaign, Membership, Node
 from bridge.records import Request
@@ -70,7 +70,7 @@ def derive_request(plan: Campaign, cell: Cell, plan_digest: str | None = None) -
         cell: one of its cells.
         plan_digest: of the plan, where the caller has it already.
     """
-    node, plan_digest = plan.node(cell.node), plan_digest or records.digest_of(plan)
+    node, plan_digest = plan.node(cell.node), plan_digest or wire.digest_of(plan)
     draft = Request(
         id=plan.id,
         bus=plan.bus,
@@ -98,7 +98,7 @@ def _name(draft: Request) -> Request:
     Args:
         draft: the request, with the id and nonce of its plan.
     """
-    found = hashlib.sha256(records.to_bytes(draft)).digest()
+    found = hashlib.sha256(wire.to_bytes(draft)).digest()
     job_id = canonical.make_ulid(canonical.ulid_time_ms(draft.id), found[:10])
     return replace(draft, id=job_id, nonce=found[10:26].hex())
 
@@ -110,14 +110,14 @@ def check_member(request: Request, plan: Campaign) -> None:
         IntegrityError: it is none, or differs from it.
     """
     member = request.campaign
-    if member is None or member.plan != records.digest_of(plan):
+    if member is None or member.plan != wire.digest_of(plan):
         raise IntegrityError("the request is no cell of this plan", where="$.campaign")
     node = next((node for node in plan.nodes if node.id == member.node), None)
     cells = cells_of(node) if node is not None else iter(())
     cell = next((cell for cell in cells if cell.name == member.cell), None)
     if cell is None:
         raise IntegrityError(f"the plan has no cell {member.node}/{member.cell}")
-    if records.digest_of(derive_request(plan, cell)) != records.digest_of(request):
+    if wire.digest_of(derive_request(plan, cell)) != wire.digest_of(request):
         raise IntegrityError("the request differs from the cell that the plan says it is")
 
 

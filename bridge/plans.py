@@ -1,6 +1,6 @@
 """A campaign as it stands on the bus: its plan, and one record for each step. Pure.
 
-`bridge.records` reads and writes them with every other record of the wire; `bridge.cells` derives
+`bridge.wire` reads and writes them with every other record of the wire; `bridge.cells` derives
 the requests of a plan's cells.
 """
 

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bridge import canonical, proc, records
+from bridge import canonical, proc, wire
 from bridge.bus.entry import ENTRY, FILES
 from bridge.bus.refs import JobRef, Refs
 from bridge.bus.requester import RequesterBus
@@ -150,15 +150,15 @@ def _make_entry(world: _World, number: int, jobs: int) -> tuple[str, str, list[G
         requested_by=HOSTILE if last else chance.choice(_WHO),
         requested_at=_time(asked_ms / 1000, "%Y-%m-%dT%H:%M:%SZ"),
     )
-    files: dict[str, bytes] = {"request.json": records.to_bytes(request)}
+    files: dict[str, bytes] = {"request.json": wire.to_bytes(request)}
     steps = [Step(world.oid(), "request", f"kakeya: request {name}, by {request.requested_by}")]
     claim_oid = None
     if state != "expired":
         claim_oid = world.oid()
-        files["claim.json"] = records.to_bytes(_claim(world, request, runner))
+        files["claim.json"] = wire.to_bytes(_claim(world, request, runner))
         steps.append(Step(claim_oid, "claim", f"kakeya: claim, attempt 1, by {runner}"))
     result, more = _result(world, request, steps[0].oid, claim_oid, state, runner, number / jobs)
-    files |= {**more, "result.json": records.to_bytes(result)}
+    files |= {**more, "result.json": wire.to_bytes(result)}
     steps.append(Step(world.oid(), state, f"kakeya: {state}, attempt 1, by {runner}"))
     entry = LedgerEntry(
         id=job_id,
@@ -171,13 +171,13 @@ def _make_entry(world: _World, number: int, jobs: int) -> tuple[str, str, list[G
         steps=tuple(steps),
     )
     laid = {f"{FILES}/{path}": data for path, data in files.items()}
-    tree, objects = build_files({ENTRY: records.to_bytes(entry), **laid}, {})
+    tree, objects = build_files({ENTRY: wire.to_bytes(entry), **laid}, {})
     return job_id, tree, objects
 
 
 def _claim(world: _World, request: Request, runner: str) -> Claim:
     return Claim(
-        request=records.digest_of(request),
+        request=wire.digest_of(request),
         attempt=1,
         runner=runner,
         session=f"{world.chance.getrandbits(64):016x}",
@@ -213,7 +213,7 @@ def _result(
     artifacts = (ArtifactRef("model.safetensors", request.preset.digest, 1_048_576),)
     told = Result(
         state=state,
-        request=records.digest_of(request),
+        request=wire.digest_of(request),
         request_commit=request_commit,
         attempt=1,
         by=runner,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge import canonical, records
+from bridge import canonical, wire
 from bridge.errors import ManifestError
 from presets.admission import check_request
 from presets.catalog import load_folder
@@ -74,7 +74,7 @@ def make_valid(preset: Preset | None = None, **changes: Any) -> dict[str, Any]:
 def refusal(data: bytes, preset: Preset) -> str:
     """What a client or runner says against a manifest; empty where it lets it pass."""
     try:
-        problems = check_request(records.parse_request(data), preset)
+        problems = check_request(wire.parse_request(data), preset)
     except ManifestError as error:
         return str(error)
     return "\n".join(problems)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from bridge import records
+from bridge import wire
 from bridge.errors import IntegrityError, KakeyaError
 from bridge.git import RefTip
 from bridge.git.lfs import POINTER_BYTES, read_pointer
@@ -88,7 +88,7 @@ class Layout:
         entry: tuple[str, str, GitObject],
     ) -> Layout:
         name, mode, item = entry
-        data = records.to_bytes(ArtNote(f"sha256:{sha256}", size, store))
+        data = wire.to_bytes(ArtNote(f"sha256:{sha256}", size, store))
         note = GitObject("blob", data)
         tree = build_tree({_NOTE: ("100644", note.oid), name: (mode, item.oid)})
         return cls(size, store, tuple(parts), tree.oid, (note, item, tree))
@@ -154,7 +154,7 @@ def _read(git: Objects, commit: str, sha256: str) -> Layout:
 def _read_note(git: Objects, rows: dict[str, tuple[str, str]]) -> ArtNote:
     (oid,) = _plain({_NOTE: rows[_NOTE]} if _NOTE in rows else {}, {_NOTE}, _NOTE)
     try:
-        return cast("ArtNote", records.parse("art", git.read_blob(oid, POINTER_BYTES)))
+        return cast("ArtNote", wire.parse("art", git.read_blob(oid, POINTER_BYTES)))
     except IntegrityError:
         raise
     except KakeyaError as error:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from bridge.bus.refs import JobRef
 from bridge.bus.standing import Fault, ForgedError, stood_on
 from bridge.errors import IntegrityError, KakeyaError
-from bridge.records import Claim, LogChunk, Request, Requeue, Result, VersionSkewError
+from bridge.records import Claim, LogChunk, Request, Requeue, Result
 from bridge.states import TERMINAL_EVENTS, Event
+from bridge.wire import VersionSkewError
 
 if TYPE_CHECKING:
     from bridge.bus.chain import Chain, Commit

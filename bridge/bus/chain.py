@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bridge import records
+from bridge import wire
 from bridge.bus.binding import (
     LATEST_FILES,
     MAX_FAULTS,
@@ -34,9 +34,10 @@ from bridge.bus.standing import (
 )
 from bridge.errors import BusError, IntegrityError, KakeyaError, ManifestError
 from bridge.objects import Base, Sealed
-from bridge.records import Checkpoint, Claim, Progress, Request, Result, VersionSkewError
+from bridge.records import Checkpoint, Claim, Progress, Request, Result
 from bridge.signers import Keyring
 from bridge.states import HELD_STATES, TERMINAL_EVENTS, TERMINAL_STATES, Event, State, next_state
+from bridge.wire import VersionSkewError
 
 MAX_COMMITS = 20_000
 _SUBJECT = "kakeya: "
@@ -249,7 +250,7 @@ class _Reading:
         if name not in commit.files:
             raise IntegrityError(f"a {event.value} commit without {name}")
         kind = "result" if event in TERMINAL_EVENTS else event.value
-        return records.parse(kind, self.read_blob(commit.files[name]), where=name)
+        return wire.parse(kind, self.read_blob(commit.files[name]), where=name)
 
     def _names_other_job(self, chain: Chain, commit: Commit) -> bool:
         """Whether a commit that does not count holds the record of another job."""
@@ -285,7 +286,7 @@ class _Reading:
         try:
             if "request.json" not in commit.files:
                 raise ManifestError("the commit holds no request.json")
-            request = records.parse_request(self.read_blob(commit.files["request.json"]))
+            request = wire.parse_request(self.read_blob(commit.files["request.json"]))
             problems = misfits(request, chain.job, self.bus_id)
         except VersionSkewError as error:
             return replace(base, newer=error.message)
@@ -295,4 +296,4 @@ class _Reading:
             return replace(base, problems=error.problems or (str(error),))
         if problems:
             return replace(base, problems=problems)
-        return replace(base, request=request, request_digest=records.digest_of(request))
+        return replace(base, request=request, request_digest=wire.digest_of(request))

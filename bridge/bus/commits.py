@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bridge import records
+from bridge import records, wire
 from bridge.bus.binding import RECORD_FILES
 from bridge.bus.chain import Chain
 from bridge.bus.standing import SIGNED_STEPS
@@ -60,7 +60,7 @@ def compose_request(
     ]
     return build_commit(
         {
-            "request.json": records.to_bytes(request),
+            "request.json": wire.to_bytes(request),
             **({SIGNATURE: signature} if signature else {}),
             **(beside or {}),
         },
@@ -96,7 +96,7 @@ def compose_step(
     """
     over = [f"writes over {chain.fault}"] if chain.fault else []
     return build_commit(
-        {RECORD_FILES[event]: records.to_bytes(record), **(files or {})},
+        {RECORD_FILES[event]: wire.to_bytes(record), **(files or {})},
         kept_files=chain.files,
         parents=(chain.tip,),
         base=chain.base,
@@ -112,7 +112,7 @@ def compose_note(
 ) -> Prepared:
     """An orphan commit of one record: a heartbeat, a cancel wish, the bus's identity."""
     return build_commit(
-        {name: records.to_bytes(record)},
+        {name: wire.to_bytes(record)},
         kept_files={},
         parents=(),
         message=f"kakeya: {records.clean_text(subject, 200)}\n\n{SKIP_CI}\n",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from bridge import records
+from bridge import wire
 from bridge.bus.chain import Commit
 from bridge.campaigns import Event, State, next_state
 from bridge.cells import Cell, cells_of
@@ -151,7 +151,7 @@ def _extend(
             head=commit.oid,
             state=next_state(None, event),
             plan=plan,
-            plan_digest=records.digest_of(plan),
+            plan_digest=wire.digest_of(plan),
             plan_oid=commit.oid,
             links=linked,
             files=commit.files,
@@ -162,7 +162,7 @@ def _extend(
     _check_kept_files(course, commit, event)
     if MOVE not in commit.files:
         raise IntegrityError(f"a {event.value} commit without {MOVE}")
-    move: Move = records.parse("move", read_blob(commit.files[MOVE]), where=MOVE)
+    move: Move = wire.parse("move", read_blob(commit.files[MOVE]), where=MOVE)
     if move.event != event.value or move.campaign != course.plan_digest:
         raise IntegrityError(f"the {event.value} is bound to another plan or event")
     changes = _apply(course, event, move, commit, read_blob)
@@ -180,7 +180,7 @@ def _extend(
 def _read_plan(commit: Commit, read_blob: Callable[[str], bytes]) -> Campaign:
     if PLAN not in commit.files:
         raise ManifestError(f"the commit holds no {PLAN}")
-    plan: Campaign = records.parse("campaign", read_blob(commit.files[PLAN]), where=PLAN)
+    plan: Campaign = wire.parse("campaign", read_blob(commit.files[PLAN]), where=PLAN)
     return plan
 
 
@@ -227,7 +227,7 @@ def _apply(
         frozen = frozen_nodes(course)
         if any(node not in plan.nodes for node in course.plan.nodes if node.id in frozen):
             raise IntegrityError("the amendment changes a node that has begun")
-        return {"plan": plan, "plan_digest": records.digest_of(plan)}
+        return {"plan": plan, "plan_digest": wire.digest_of(plan)}
     return {}
 
 

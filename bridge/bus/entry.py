@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import cast
 
-from bridge import records
+from bridge import wire
 from bridge.bus.chain import Chain, Commit, Link, read_chain
 from bridge.bus.refs import JobRef
 from bridge.bus.standing import RUNNER_EVENTS, ForgedError, Standing, Word, vouch
@@ -119,13 +119,13 @@ def restore_chain(
     asked = read_chain(entry.ref, job, [first], read_blob, bus_id=bus_id)
     if "result.json" not in files:
         raise IntegrityError("the ledger's entry holds no result", where=entry.ref)
-    result = cast("Result", records.parse("result", read_blob(files["result.json"])))
+    result = cast("Result", wire.parse("result", read_blob(files["result.json"])))
     bound = (result.request, result.request_commit) == (asked.request_digest, asked.request_oid)
     if not bound or result.state != entry.steps[-1].event:
         raise IntegrityError("the ledger's result is bound to another request", where=entry.ref)
     claim: Claim | None = None
     if result.claim is not None and "claim.json" in files:
-        claim = cast("Claim", records.parse("claim", read_blob(files["claim.json"])))
+        claim = cast("Claim", wire.parse("claim", read_blob(files["claim.json"])))
     return replace(
         asked,
         tip=entry.tip,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bridge import records
+from bridge import records, wire
 from bridge.bus.cache import Cache
 from bridge.bus.chain import Chain
 from bridge.bus.endings import Signer
@@ -218,7 +218,7 @@ def _entries(
     leaves: dict[tuple[str, ...], _Leaf] = {}
     for chain in chains:
         tree, inner = build_files(
-            {ENTRY: records.to_bytes(make_entry(chain, archive))},
+            {ENTRY: wire.to_bytes(make_entry(chain, archive))},
             {f"{FILES}/{path}": oid for path, oid in kept_files(chain).items()},
         )
         objects += inner
@@ -254,7 +254,7 @@ def _note_of(git: Git, commit: str) -> bytes | None:
 
 def _owner(data: bytes) -> str | None:
     try:
-        note: KeyNote = records.parse("key", data)
+        note: KeyNote = wire.parse("key", data)
     except KakeyaError:
         return None
     return note.id

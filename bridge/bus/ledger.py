@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import cast
 
-from bridge import records
+from bridge import wire
 from bridge.bus.cache import Cache
 from bridge.bus.chain import Chain
 from bridge.bus.entry import ENTRY, FILES, restore_chain
@@ -69,7 +69,7 @@ class Ledger:
             if ("bus.json",) not in found:
                 raise IntegrityError("the commit holds no bus.json", where=self._refs.ledger)
             data = self._bring_blob(found[("bus.json",)])
-            return cast("BusIdentity", records.parse("bus", data, where=self._refs.ledger))
+            return cast("BusIdentity", wire.parse("bus", data, where=self._refs.ledger))
 
         return self._cache.work(work)
 
@@ -109,7 +109,7 @@ class Ledger:
             blob = self.walk(tip, [path]).get(path) if tip else None
             if blob is None:
                 return None
-            note = records.parse("key", self._bring_blob(blob), where="/".join(path))
+            note = wire.parse("key", self._bring_blob(blob), where="/".join(path))
             return cast("KeyNote", note)
 
         return self._cache.work(work)
@@ -194,7 +194,7 @@ class Ledger:
         if ENTRY not in rows or FILES not in rows:
             raise IntegrityError(f"the entry holds no {ENTRY} or no {FILES}", where=job_id)
         data = self._history.blob(rows[ENTRY][1])
-        entry = cast("LedgerEntry", records.parse("entry", data, where=job_id))
+        entry = cast("LedgerEntry", wire.parse("entry", data, where=job_id))
         job = self._refs.parse_job(entry.ref)
         if job is None or not job_id == job.id == entry.id:
             raise IntegrityError(f"the entry speaks of {entry.ref}", where=job_id)

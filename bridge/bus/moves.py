@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bridge import records
+from bridge import wire
 from bridge.bus.commits import SKIP_CI, compose_request, requester_identity
 from bridge.bus.course import MOVE, PLAN, PLAN_SIGNATURE, Course
 from bridge.bus.endings import Signer
@@ -68,7 +68,7 @@ def compose_move(
         kept.pop(PLAN_SIGNATURE, None)
     return build_commit(
         {
-            MOVE: records.to_bytes(move),
+            MOVE: wire.to_bytes(move),
             **(_plan_files(plan, signature) if plan is not None else {}),
             **(files or {}),
         },
@@ -118,7 +118,7 @@ def launch_updates(
 
 def _plan_files(plan: Campaign, signature: bytes | None) -> dict[str, bytes]:
     return {
-        PLAN: records.to_bytes(plan),
+        PLAN: wire.to_bytes(plan),
         **({PLAN_SIGNATURE: signature} if signature else {}),
     }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from bridge import records
+from bridge import wire
 from bridge.bus.cache import Cache
 from bridge.bus.chain import Chain, continue_chain
 from bridge.bus.course import Course, read_course
@@ -249,7 +249,7 @@ class BusView:
         return self._cache.work(work)
 
     def load_heartbeat(self, ref: str, *, seen: str | None = None) -> Heartbeat:
-        """A runner's latest heartbeat; raises as `records.parse`, or BusError if it is gone.
+        """A runner's latest heartbeat; raises as `wire.parse`, or BusError if it is gone.
 
         Args:
             ref: the heartbeat's ref.
@@ -258,7 +258,7 @@ class BusView:
         return self._note(ref, "heartbeat", "heartbeat.json", seen)  # type: ignore[return-value]
 
     def load_wish(self, ref: str) -> CancelWish:
-        """A cancel wish; raises as `records.parse`, or BusError if it is gone."""
+        """A cancel wish; raises as `wire.parse`, or BusError if it is gone."""
         return self._note(ref, "cancel", "cancel.json")  # type: ignore[return-value]
 
     def read(self, oid: str) -> bytes:
@@ -318,6 +318,6 @@ class BusView:
             files = self._history.files(tree)
             if name not in files:
                 raise IntegrityError(f"the commit holds no {name}", where=ref)
-            return records.parse(kind, self._history.blob(files[name]), where=ref)
+            return wire.parse(kind, self._history.blob(files[name]), where=ref)
 
         return self._cache.work(work)

@@ -269,12 +269,12 @@ def follow(
 
 def show_plan(plan: Campaign, *, as_json: bool) -> None:
     """A plan that is in order: its nodes and how many cells they have."""
-    from bridge import records
+    from bridge import wire
     from bridge.cells import cells_of
 
     if as_json:
         cells = {node.id: [cell.name for cell in cells_of(node)] for node in plan.nodes}
-        answer = {"plan": records.to_json(plan), "cells": cells}
+        answer = {"plan": wire.to_json(plan), "cells": cells}
         print_json({"schema": "kakeya.campaign-plan/1", **answer})
         return
     rows = [

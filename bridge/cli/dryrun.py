@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge.records import Request, to_json
+from bridge.records import Request
+from bridge.wire import to_json
 from evidence.gates.power import smallest_n
 from evidence.spec import parse_spec
 from executors.contract import OUT, bootstrap_tokens

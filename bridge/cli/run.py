@@ -197,7 +197,7 @@ def read_text_file(name: str) -> bytes:
         UsageError: it cannot be read.
     """
     from bridge.errors import UsageError
-    from bridge.records import MAX_REQUEST_BYTES
+    from bridge.wire import MAX_REQUEST_BYTES
 
     limit = MAX_REQUEST_BYTES + 1  # one more than is taken, so that too much is seen
     try:

@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from bridge import records
+from bridge import wire
 from bridge.bus.course import Course, frozen_nodes
 from bridge.errors import ManifestError
 from bridge.plans import Campaign
@@ -58,11 +58,11 @@ def name_changes(old: Campaign, new: Campaign) -> list[str]:
 
 
 def _plain(record: Any) -> dict[str, Any]:
-    found: dict[str, Any] = records.plain(record)
+    found: dict[str, Any] = wire.plain(record)
     return found
 
 
 def _show(value: Any) -> str:
     with contextlib.suppress(TypeError, ValueError):
-        return json.dumps(records.plain(value), sort_keys=True)
+        return json.dumps(wire.plain(value), sort_keys=True)
     return str(value)

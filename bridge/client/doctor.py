@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 
-from bridge import records
+from bridge import wire
 from bridge.bus.commits import compose_note, requester_identity
 from bridge.bus.remote import Outcome as Swap
 from bridge.bus.remote import Update
@@ -64,7 +64,7 @@ def _check_presets(client: Client) -> Finding:
 
 def _check_bus(client: Client) -> Finding:
     identity = client.bus.identity()
-    made = f"made {identity.created_at}; protocol {records.PROTOCOL}"
+    made = f"made {identity.created_at}; protocol {wire.PROTOCOL}"
     return Finding("bus", OK, f"bus {identity.id}, {made}")
 
 
@@ -74,7 +74,7 @@ def _check_push(client: Client) -> Finding:
     now_s = clock.wall_s()
     job_id = make_ulid(int(now_s * 1000), clock.randomness(10))
     by = requester_name(client.checkout)
-    digest = records.digest_of(bus.identity())
+    digest = wire.digest_of(bus.identity())
     wish = CancelWish(job_id, digest, by, clock.nonce(), "doctor's probe")
     author = requester_identity(by)
     commit = compose_note("cancel.json", wish, "doctor's probe", author, int(now_s))

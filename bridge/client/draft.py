@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bridge import canonical, records
+from bridge import canonical, wire
 from bridge.errors import KakeyaError, ManifestError
-from bridge.records import MAX_REQUEST_BYTES, Prediction, Request
+from bridge.records import Prediction, Request
+from bridge.wire import MAX_REQUEST_BYTES
 from presets.admission import check_request
 from presets.arguments import show
 from presets.binding import bind, parse_param_text
@@ -73,7 +74,7 @@ def check_manifest(manifest: Mapping[str, Any], catalog: Catalog, bus_id: str) -
     Raises:
         ManifestError: `problems` holds every fault at its path.
     """
-    request: Request = records.from_json("request", dict(manifest), where="request")
+    request: Request = wire.from_json("request", dict(manifest), where="request")
     preset = catalog.get(request.preset.name)
     problems = list(_misfits(request, preset, bus_id))
     owner = next((n for n, p in catalog.presets.items() if p.digest == request.preset.digest), None)
@@ -212,7 +213,7 @@ def _refusal(preset: Preset, problems: Sequence[str]) -> ManifestError:
 
 def _defaults(preset: Preset, frame: Frame) -> dict[str, Any]:
     return {
-        "schema": f"kakeya.request/{records.PROTOCOL}",
+        "schema": f"kakeya.request/{wire.PROTOCOL}",
         "id": frame.id,
         "bus": frame.bus,
         "code": frame.code,
@@ -247,7 +248,7 @@ def _check(data: dict[str, Any], problems: list[str]) -> Request | None:
         if size > MAX_REQUEST_BYTES:
             problems.append(f"$: {size} bytes, at most {MAX_REQUEST_BYTES} are taken")
             return None
-        request: Request = records.from_json("request", data, where="request")
+        request: Request = wire.from_json("request", data, where="request")
     except KakeyaError as error:
         told = {problem.partition(":")[0] for problem in problems}
         faults = error.problems or (error.message,)

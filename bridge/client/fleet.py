@@ -9,7 +9,8 @@ from typing import Any
 from bridge.bus.lease import MIN_HEARTBEATS
 from bridge.bus.requester import RequesterBus
 from bridge.clock import Clock
-from bridge.records import Heartbeat, Resources, to_json
+from bridge.records import Heartbeat, Resources
+from bridge.wire import to_json
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from typing import Any
 from bridge.bus.chain import Chain
 from bridge.bus.standing import Standing, Word
 from bridge.errors import ExitCode
-from bridge.records import Exit, Progress, Request, Result, to_json
+from bridge.records import Exit, Progress, Request, Result
 from bridge.states import State
+from bridge.wire import to_json
 
 _STATE_CODES: dict[str, ExitCode] = {
     "failed": ExitCode.JOB_FAILED,

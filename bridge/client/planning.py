@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bridge import canonical, records, schema
+from bridge import canonical, schema, wire
 from bridge.bus.pooling import spec_of
 from bridge.cells import SEED, all_cells, cells_of, derive_request
 from bridge.client.draft import Frame, read_params
@@ -134,7 +134,7 @@ def freeze_plan(document: Mapping[str, Any], catalog: Catalog, frame: Frame) -> 
             remedy=_REMEDY,
             problems=tuple(problems[:50]),
         )
-    again: Campaign = records.parse("campaign", records.to_bytes(plan), where="campaign")
+    again: Campaign = wire.parse("campaign", wire.to_bytes(plan), where="campaign")
     return again
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from bridge.client.draft import SEALED
 from bridge.client.outcomes import JobStatus
 from bridge.errors import UsageError
-from bridge.records import to_json
+from bridge.wire import to_json
 
 _NOT_AGAIN = frozenset({"campaign", "reuse", "replay_of"})
 """Fields that belong to the first request alone: a retry runs, and is no cell of a campaign."""

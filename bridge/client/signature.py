@@ -7,8 +7,9 @@ from pathlib import Path
 from bridge.client.checkout import Checkout
 from bridge.errors import KakeyaError
 from bridge.plans import Campaign
-from bridge.records import Request, to_bytes
+from bridge.records import Request
 from bridge.signing import sign_request
+from bridge.wire import to_bytes
 
 
 def sign_by(

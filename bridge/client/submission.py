@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from bridge import records
+from bridge import wire
 from bridge.bus.commits import compose_note, compose_request, requester_identity
 from bridge.bus.refs import JobRef
 from bridge.bus.remote import Outcome as Swap
@@ -70,10 +70,10 @@ def push_keyed(
         taken = _push_both(bus, request, key_ref, clock, envelope)
     if taken is None:
         return bus.refs.job(JobRef(request.label, request.priority, request.id)), request.id, True
-    if taken.manifest != records.manifest_digest(request):
+    if taken.manifest != wire.manifest_digest(request):
         raise UsageError(
             f"the key {key!r} belongs to another manifest: job {taken.id} has "
-            f"{taken.manifest}, this one is {records.manifest_digest(request)}",
+            f"{taken.manifest}, this one is {wire.manifest_digest(request)}",
             where="--id",
             problems=_differences(bus, taken.id, request),
             remedy="use another key, or submit the same manifest again",
@@ -98,7 +98,7 @@ def _push_both(
 ) -> KeyNote | None:
     """Create job and key in one push; returns who had the key, None where it is ours now."""
     when_s = int(clock.wall_s())
-    note = KeyNote(request.id, records.manifest_digest(request), clock.nonce())
+    note = KeyNote(request.id, wire.manifest_digest(request), clock.nonce())
     author = requester_identity(request.requested_by)
     subject = f"key of {request.id}, by {request.requested_by}"
     ref = bus.refs.job(JobRef(request.label, request.priority, request.id))
@@ -135,7 +135,7 @@ def _differences(bus: RequesterBus, job_id: str, request: Request) -> tuple[str,
         return ()
     if earlier is None:
         return ()
-    old, new = records.to_json(earlier), records.to_json(request)
+    old, new = wire.to_json(earlier), wire.to_json(request)
     free = {"id", "nonce", "requested_at"}
     return tuple(
         f"$.{name}: {old.get(name)!r} there, {new.get(name)!r} here"[:300]

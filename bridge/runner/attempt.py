@@ -17,14 +17,7 @@ from dataclasses import dataclass
 from bridge.bus.chain import Chain
 from bridge.errors import ExecutorError
 from bridge.git import Git
-from bridge.records import (
-    Checkpoint,
-    Claim,
-    Exit,
-    Progress,
-    Request,
-    Resources,
-)
+from bridge.records import Checkpoint, Claim, Exit, Progress, Request, Resources
 from bridge.runner.answering import Answering, Means, Question, remember
 from bridge.runner.checkpoints import Keeper, Resumed, resume_checkpoint, resumed_as_json
 from bridge.runner.config import RunnerConfig

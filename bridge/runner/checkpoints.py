@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bridge import records
+from bridge import wire
 from bridge.bus.art import Owner
 from bridge.bus.artifacts import ArtStore
 from bridge.errors import ExecutorError, IntegrityError, KakeyaError, TooLargeError
@@ -127,7 +127,7 @@ class Keeper:
             return
         progress = read_progress(self._out)
         step = progress.step if progress else 0  # read first: what is kept is no older than that
-        origin = Origin(records.digest_of(self._request), self._attempt, step)
+        origin = Origin(wire.digest_of(self._request), self._attempt, step)
         place = self._config.state_dir / "outgoing"
         place.mkdir(parents=True, exist_ok=True)
         archive = place / f"{self._request.id}-{self._attempt}.tar"
@@ -205,7 +205,7 @@ def resume_checkpoint(
         found = Resumed("runner", here, progress.step if progress else 0)
     elif found is None:
         shutil.rmtree(folder, ignore_errors=True)
-    note = {"request": records.digest_of(request), "attempt": attempt}
+    note = {"request": wire.digest_of(request), "attempt": attempt}
     folder.mkdir(parents=True, exist_ok=True)
     write_synced(_note_path(config, request.id), json.dumps(note).encode())
     if found is not None:
@@ -224,7 +224,7 @@ def _attempt_here(request: Request, config: RunnerConfig) -> int:
     """The attempt of this very request that last used the folder on this machine; 0 for none."""
     note = read_json(_note_path(config, request.id))
     attempt = note.get("attempt")
-    if note.get("request") != records.digest_of(request) or not isinstance(attempt, int):
+    if note.get("request") != wire.digest_of(request) or not isinstance(attempt, int):
         return 0
     return attempt
 
@@ -248,7 +248,7 @@ def _restore(
         if known.bytes > max_bytes + _SLACK_BYTES:
             raise TooLargeError(f"it has {known.bytes} bytes", where=known.sha256)
         make_store(config, say).get(known.sha256, archive, max_bytes=max_bytes + _SLACK_BYTES)
-        origin = Origin(records.digest_of(request), known.attempt, known.step)
+        origin = Origin(wire.digest_of(request), known.attempt, known.step)
         unpack(archive, origin, partial, max_bytes=max_bytes)
     except IntegrityError as error:
         say(f"the checkpoint of attempt {known.attempt} is not used: {error}")

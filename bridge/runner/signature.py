@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from bridge import records
+from bridge import wire
 from bridge.bus.chain import Chain
 from bridge.bus.commits import SIGNATURE
 from bridge.bus.course import PLAN, PLAN_SIGNATURE
@@ -33,6 +33,6 @@ def find_signer(chain: Chain, read: Callable[[str], bytes], allowed_signers: Pat
         raise IntegrityError("the request is not signed")
     data = read(files[PLAN])
     signer = verify_request(data, read(files[PLAN_SIGNATURE]), allowed_signers)
-    plan: Campaign = records.parse("campaign", data, where=PLAN)
+    plan: Campaign = wire.parse("campaign", data, where=PLAN)
     check_member(chain.request, plan)
     return signer

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from bridge import records
+from bridge import wire
 from bridge.bus.chain import Chain, Link
 from bridge.bus.commits import compose_step, runner_identity
 from bridge.bus.endings import Signer
@@ -56,7 +56,7 @@ class Steps:
         """The claim of a queued job."""
         profile = self._config.profile
         return Claim(
-            request=records.digest_of(take.request),
+            request=wire.digest_of(take.request),
             attempt=chain.attempt,
             runner=self._config.name,
             session=session,

@@ -10,7 +10,7 @@ from threading import Barrier
 
 import pytest
 
-from bridge import records
+from bridge import canonical, wire
 from bridge.bus.chain import Chain
 from bridge.bus.commits import compose_note, compose_request, requester_identity
 from bridge.bus.refs import JobRef, Refs
@@ -102,7 +102,7 @@ def test_a_job_goes_from_request_to_result(cast: Cast) -> None:
     assert seen.result is not None
     assert seen.result.request == seen.request_digest
     assert seen.request is not None
-    assert records.canonical.thaw(seen.request.params) == {"text": "größer", "n": 1}
+    assert canonical.thaw(seen.request.params) == {"text": "größer", "n": 1}
     assert client.bus.read(seen.files["artifacts/plots/heat.png"]) == b"\x89PNG\0"
     story = RawGit(cast.remote.path).run("log", "--format=%s", ref).splitlines()
     assert story == [
@@ -217,7 +217,7 @@ def test_an_atomic_swap_stands_or_falls_whole(cast: Cast) -> None:
 
     def submit(actor: Actor) -> tuple[str, tuple[Outcome, ...]]:
         request = samples.make_request(actor.bus.identity().id)
-        note = KeyNote(request.id, records.manifest_digest(request), samples.make_nonce())
+        note = KeyNote(request.id, wire.manifest_digest(request), samples.make_nonce())
         author = requester_identity(actor.name)
         ref = actor.bus.refs.job(JobRef(request.label, request.priority, request.id))
         updates = [

@@ -11,7 +11,7 @@ from threading import Barrier
 
 import pytest
 
-from bridge import records
+from bridge import wire
 from bridge.bus.commits import compose_note, compose_request, requester_identity
 from bridge.bus.endings import Signer
 from bridge.bus.refs import JobRef
@@ -165,7 +165,7 @@ def test_keys_and_wishes_go_with_their_job(cast: Cast) -> None:
     runner, client = cast.actor("mac-m4"), cast.actor("client")
     request = samples.make_request(runner.bus.identity().id)
     ref = runner.bus.refs.job(JobRef(request.label, request.priority, request.id))
-    note = KeyNote(request.id, records.manifest_digest(request), samples.make_nonce())
+    note = KeyNote(request.id, wire.manifest_digest(request), samples.make_nonce())
     digest = "ab" * 32
     key_ref, wish_ref = runner.bus.refs.key(digest), runner.bus.refs.wish(request.id)
     alice = requester_identity("alice")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge import records
+from bridge import wire
 from bridge.bus.chain import Chain
 from bridge.bus.endings import Signer, compose_end
 from bridge.bus.refs import JobRef
@@ -213,7 +213,7 @@ def test_a_chain_that_begins_in_the_middle_is_a_request(scene: Scene, subject: s
 
 def test_a_request_pushed_by_hand_is_a_request(scene: Scene) -> None:
     request = samples.make_request(scene.actor.bus.identity().id)
-    files = {"request.json": records.to_bytes(request)}
+    files = {"request.json": wire.to_bytes(request)}
     ref = scene.actor.bus.refs.job(JobRef("any", 5, request.id))
     scene.raw.point(ref, scene.raw.commit(files, message="please"))
     chain = scene.actor.advance(ref, Event.CLAIM, Event.DONE)
@@ -224,7 +224,7 @@ def test_a_request_on_top_of_a_branch_begins_there(scene: Scene) -> None:
     raw = scene.raw
     branch = raw.commit({"a.py": b"1", "b.py": b"2"}, message="work")
     request = samples.make_request(scene.actor.bus.identity().id)
-    files = {**raw.files(branch), "request.json": records.to_bytes(request)}
+    files = {**raw.files(branch), "request.json": wire.to_bytes(request)}
     ref = scene.actor.bus.refs.job(JobRef("any", 5, request.id))
     commit = raw.commit(files, message="kakeya: request noop, by alice", parents=[branch])
     raw.point(ref, commit)
@@ -243,7 +243,7 @@ def test_a_request_for_another_ref_or_bus_is_refused(scene: Scene, field: str) -
     request = samples.make_request(scene.actor.bus.identity().id)
     ref = scene.actor.bus.refs.job(JobRef(request.label, request.priority, request.id))
     moved = replace(request, **{field: other[field]})
-    scene.raw.point(ref, scene.raw.commit({"request.json": records.to_bytes(moved)}, message="m"))
+    scene.raw.point(ref, scene.raw.commit({"request.json": wire.to_bytes(moved)}, message="m"))
     chain = scene.actor.bus.load(ref)
     assert chain.request is None
     assert [line.split(":")[0] for line in chain.problems] == [f"$.{field}"]
@@ -251,7 +251,7 @@ def test_a_request_for_another_ref_or_bus_is_refused(scene: Scene, field: str) -
 
 def test_a_newer_request_is_told_apart_from_a_bad_one(scene: Scene) -> None:
     request = samples.make_request(scene.actor.bus.identity().id)
-    data = records.to_bytes(request).replace(b"kakeya.request/1", b"kakeya.request/2")
+    data = wire.to_bytes(request).replace(b"kakeya.request/1", b"kakeya.request/2")
     ref = scene.actor.bus.refs.job(JobRef("any", 5, request.id))
     scene.raw.point(ref, scene.raw.commit({"request.json": data}, message="m"))
     chain = scene.actor.bus.load(ref)
@@ -332,7 +332,7 @@ def _forge(
 
 
 def _json(record: object) -> bytes:
-    return records.to_bytes(record)
+    return wire.to_bytes(record)
 
 
 FORGERIES: dict[str, tuple[Callable[[Chain], tuple[str, dict[str, bytes | None]]], str]] = {

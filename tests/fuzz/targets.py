@@ -20,7 +20,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from bridge import canonical, records, schema
+from bridge import canonical, schema, wire
 from bridge.bus.chain import Commit, read_chain, subject_event
 from bridge.bus.entry import restore_chain
 from bridge.bus.profile import choose_profile
@@ -65,11 +65,11 @@ def _text(data: bytes) -> str:
 
 def _record(kind: str) -> Target:
     def parse(data: bytes) -> None:
-        record = records.parse(kind, data)
-        again = records.to_bytes(record)
-        assert records.to_bytes(records.parse(kind, again)) == again
+        record = wire.parse(kind, data)
+        again = wire.to_bytes(record)
+        assert wire.to_bytes(wire.parse(kind, again)) == again
 
-    return Target(f"record {kind}", RECORDS[kind].map(records.to_bytes), parse)
+    return Target(f"record {kind}", RECORDS[kind].map(wire.to_bytes), parse)
 
 
 def _ref(data: bytes) -> None:
@@ -114,7 +114,7 @@ def _chain(data: bytes) -> None:
 def _restore(data: bytes) -> None:
     """An entry of the ledger, and then an honest entry with hostile files beside it."""
     files = {"request.json": OID, "result.json": OID, "claim.json": OID}
-    for entry in (lambda: records.parse("entry", data), lambda: _ENTRY):
+    for entry in (lambda: wire.parse("entry", data), lambda: _ENTRY):
         with contextlib.suppress(KakeyaError):
             restore_chain(entry(), JOB, files, _blobs(data), bus_id=None)
 
@@ -141,7 +141,7 @@ def _progress(path: Path) -> None:
     if progress is not None:
         digest = samples.SOME_DIGEST
         chunk = LogChunk(digest, OID, 1, 1, 0, "0" * 16, progress)
-        records.parse("log", records.to_bytes(chunk))
+        wire.parse("log", wire.to_bytes(chunk))
 
 
 def _supervised(path: Path) -> None:
@@ -243,16 +243,16 @@ _PORCELAIN = (
 
 TARGETS: tuple[Target, ...] = (
     *(_record(kind) for kind in sorted(RECORDS)),
-    Target("canonical JSON", RECORDS["request"].map(records.to_bytes), canonical.decode),
-    Target("request schema", RECORDS["request"].map(records.to_bytes), _request_schema),
+    Target("canonical JSON", RECORDS["request"].map(wire.to_bytes), canonical.decode),
+    Target("request schema", RECORDS["request"].map(wire.to_bytes), _request_schema),
     Target("name of a job's ref", _bytes(Refs().job(JOB)), _ref),
     Target("subject of a commit", _bytes("kakeya: claim, attempt 1", "kakeya: done"), _subject),
     Target("porcelain of a push", _bytes(_PORCELAIN), _porcelain),
     Target("git tree", _bytes(_TREE), parse_tree),
     Target("git commit", _bytes(_COMMIT), parse_commit),
     Target("journal of a commit", _bytes(_COMMITTED.to_bytes()), objects_from_bytes),
-    Target("chain of a job", RECORDS["request"].map(records.to_bytes), _chain),
-    Target("job out of the ledger", RECORDS["entry"].map(records.to_bytes), _restore),
+    Target("chain of a job", RECORDS["request"].map(wire.to_bytes), _chain),
+    Target("job out of the ledger", RECORDS["entry"].map(wire.to_bytes), _restore),
     Target(
         "profile's name", _bytes("local", "github"), lambda data: choose_profile(_text(data), "")
     ),

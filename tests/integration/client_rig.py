@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bridge import canonical, proc, records
+from bridge import canonical, proc, records, wire
 from bridge.bus.chain import Chain
 from bridge.bus.commits import compose_note, runner_identity
 from bridge.bus.profile import PROFILES
@@ -273,7 +273,7 @@ def open_rig(url: str, folder: Path) -> Rig:
 
 def digest_of_key(data: bytes) -> records.KeyNote:
     """The record under an idempotency key."""
-    note: records.KeyNote = records.parse("key", data)
+    note: records.KeyNote = wire.parse("key", data)
     return note
 
 

@@ -16,8 +16,8 @@ from bridge.canonical import digest_bytes
 from bridge.client.api import Client
 from bridge.client.outcomes import Submission
 from bridge.errors import IntegrityError, ManifestError, MissingArtifactError, UsageError
-from bridge.records import digest_of
 from bridge.states import State
+from bridge.wire import digest_of
 from tests.integration.client_rig import Listener, TurnedClock, open_client
 from tests.lab import Lab, make_bare, open_lab
 from tests.rawgit import RawGit

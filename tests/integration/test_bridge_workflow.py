@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bridge import records
+from bridge import wire
 from bridge.bus.chain import Chain
 from bridge.bus.commits import compose_request
 from bridge.bus.refs import JobRef
@@ -129,7 +129,7 @@ def test_a_good_request_is_run_and_its_result_is_on_its_branch(world: World) -> 
     assert "Summary - ###" in ran.output
     assert "## " in ran.output.split("Summary - ", 1)[1]  # the report behind the executor's part
     uploaded = world.act.folder / "artifacts" / "kakeya-results"
-    assert records.parse("result", (uploaded / "result.json").read_bytes()) == chain.result
+    assert wire.parse("result", (uploaded / "result.json").read_bytes()) == chain.result
     assert json.loads((uploaded / "evidence.json").read_bytes())["schema"] == "kakeya.evidence/1"
     assert "a-token" not in ran.output
     # nobody sees the pushes of a runner: they say so, and the branch still has its workflows
@@ -180,7 +180,7 @@ def test_a_request_whose_commit_edits_a_workflow_is_rejected_by_name(world: Worl
     entries = {row[3]: (row[0].lstrip("0"), row[2]) for row in rows}
     entries["request.json"] = (
         "100644",
-        world.raw.store("blob", records.to_bytes(request)),
+        world.raw.store("blob", wire.to_bytes(request)),
     )
     main = world.raw.tip("main")
     commit = world.raw.commit(
@@ -205,7 +205,7 @@ def test_a_request_on_top_of_edited_workflows_runs_by_those_of_main(world: World
     tree = world.raw.run("rev-parse", f"{edited}^{{tree}}")
     rows = [row.split(maxsplit=3) for row in world.raw.run("ls-tree", tree).splitlines()]
     entries = {row[3]: (row[0].lstrip("0"), row[2]) for row in rows}
-    entries["request.json"] = ("100644", world.raw.store("blob", records.to_bytes(request)))
+    entries["request.json"] = ("100644", world.raw.store("blob", wire.to_bytes(request)))
     commit = world.raw.commit(
         world.raw.tree(dict(sorted(entries.items()))),
         message="kakeya: request noop, by mallory",

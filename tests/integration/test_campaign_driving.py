@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bridge import canonical, proc, records
+from bridge import canonical, proc, wire
 from bridge.bus.course import Course
 from bridge.bus.driving import Driver
 from bridge.bus.moves import compose_move
@@ -336,7 +336,7 @@ def test_a_forged_step_on_top_is_written_over(rig: Rig) -> None:
     course = desk.drive(campaign)
     again = replace(course, launched={})
     cells = [
-        records.parse("move", records.to_bytes(course.last)).cells[0]  # launched already
+        wire.parse("move", wire.to_bytes(course.last)).cells[0]  # launched already
     ]
     hand = sign("mallory", rig.client.clock)
     forged = compose_move(again, Step.LAUNCH, hand, cells=cells)

@@ -9,8 +9,9 @@ import pytest
 
 from bridge.cli.main import main
 from bridge.errors import UsageError
-from bridge.records import Decline, Prediction, to_json
+from bridge.records import Decline, Prediction
 from bridge.states import Event, State
+from bridge.wire import to_json
 from tests.integration.client_rig import Rig, open_client
 from tests.lab import commit_all
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge import proc, records
+from bridge import proc, records, wire
 from bridge.cli.main import main
 from bridge.records import Decline
 from bridge.states import Event
@@ -219,6 +219,6 @@ def test_a_dry_run_shows_manifest_argv_and_needs_and_sends_nothing(
     assert "--job {job_dir}/job.json" in out
     assert main(["run", "noop", "--dry-run", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    records.from_json("request", shown["manifest"])
+    wire.from_json("request", shown["manifest"])
     assert len(shown["needs"]) == len(rig.client.presets()["noop"].gates)
     assert rig.client.list() == ()

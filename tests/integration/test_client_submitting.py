@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bridge import canonical, records
+from bridge import canonical, wire
 from bridge.cli.main import main
 from bridge.client.api import NO_BUS, Client
 from bridge.client.submission import key_digest
@@ -37,7 +37,7 @@ def test_a_submission_is_one_orphan_commit_with_a_complete_request(rig: Rig) -> 
     tip = raw.tip(submission.ref)
     assert raw.run("rev-list", "--count", tip) == "1"
     assert list(raw.files(tip)) == ["request.json"]
-    request = records.parse_request(raw.files(tip)["request.json"])
+    request = wire.parse_request(raw.files(tip)["request.json"])
     assert request == submission.request
     assert request.params == {"seconds": 2, "exit_code": 0}
     assert request.labels == ("any", "mac")
@@ -138,7 +138,7 @@ def test_a_whole_manifest_is_taken_as_it_stands(rig: Rig) -> None:
     preset = rig.client.presets()["noop"]
     bus_id = rig.client.bus.identity().id
     manifest = make_valid(preset, bus=bus_id, code=rig.head)
-    assert records.to_json(rig.client.draft(manifest)) == manifest
+    assert wire.to_json(rig.client.draft(manifest)) == manifest
     other_bus = make_valid(preset, code=rig.head)
     with pytest.raises(ManifestError, match="no runner") as caught:
         rig.client.draft(other_bus)
@@ -171,7 +171,7 @@ def test_another_manifest_under_the_key_is_refused_and_both_are_named(rig: Rig) 
         rig.client.submit("noop", {"seconds": 2}, key="nightly")
     told = str(caught.value)
     assert first.id in told
-    assert records.manifest_digest(first.request) in told
+    assert wire.manifest_digest(first.request) in told
     assert "$.params" in told
     assert len(rig.client.list()) == 1
 

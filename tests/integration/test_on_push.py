@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge import records
+from bridge import wire
 from bridge.bus.commits import compose_request
 from bridge.bus.refs import JobRef, Refs
 from bridge.bus.remote import Outcome, Update
@@ -76,7 +76,7 @@ def test_its_commit_is_a_child_of_the_default_branch_with_one_file_more(rig: Rig
     message = raw.run("log", "-1", "--format=%B", submission.ref)
     assert "skip ci" not in message  # or GitHub would not look
     stored = raw.run("cat-file", "blob", f"{submission.ref}:request.json").encode() + b"\n"
-    assert records.parse_request(stored) == submission.request
+    assert wire.parse_request(stored) == submission.request
 
 
 def test_a_job_on_a_branch_lives_as_any_other(rig: Rig, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_request_that_changes_anything_else_is_rejected_by_name(rig: Rig, name
     request = samples.make_request(rig.client.bus.identity().id)
     rows = [row.split() for row in raw.run("ls-tree", "main").splitlines()]
     entries = {row[3]: (row[0].lstrip("0"), row[2]) for row in rows}
-    entries["request.json"] = ("100644", raw.store("blob", records.to_bytes(request)))
+    entries["request.json"] = ("100644", raw.store("blob", wire.to_bytes(request)))
     entries[name] = ("100644", raw.store("blob", b"mine"))
     tree = raw.tree(dict(sorted(entries.items())))
     commit = raw.commit(tree, message="kakeya: request noop, by mallory", parents=[rig.head])

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from bridge import proc, records
+from bridge import proc, records, wire
 from bridge.bus.chain import Chain
 from bridge.bus.commits import compose_step, runner_identity
 from bridge.bus.refs import JobRef
 from bridge.errors import ExitCode
 from bridge.objects import Identity, Prepared, build_commit
-from bridge.records import VersionSkewError
 from bridge.states import Event, State
+from bridge.wire import VersionSkewError
 from tests import samples
 from tests.actors import WHEN_S, Actor
 from tests.integration.test_enrolment import say
@@ -43,7 +43,7 @@ def submit_newer(lab: Lab) -> str:
         code=lab.commit,
     )
     raw = RawGit(Path(lab.url))
-    files = {"request.json": newer(records.to_bytes(request), "request")}
+    files = {"request.json": newer(wire.to_bytes(request), "request")}
     ref = lab.bus.refs.job(JobRef(request.label, request.priority, request.id))
     raw.point(ref, raw.commit(files, message="kakeya: request noop, by alice"))
     return ref
@@ -142,7 +142,7 @@ def test_a_newer_bus_is_named_by_every_command(
     lab: Lab, words: tuple[str, ...], tmp_path: Path
 ) -> None:
     raw = RawGit(Path(lab.url))
-    identity = newer(records.to_bytes(lab.bus.identity()), "bus")
+    identity = newer(wire.to_bytes(lab.bus.identity()), "bus")
     raw.point(lab.bus.refs.ledger, raw.commit({"bus.json": identity}, message="a bus begins"))
     where = ("--config", str(lab.settings("lab-1"))) if words[0] == "runner" else ("--bus", lab.url)
     done = proc.run(
@@ -162,7 +162,7 @@ def test_a_newer_heartbeat_is_told_apart(lab: Lab) -> None:
     with lab.runner():
         pass
     ref = lab.bus.refs.heartbeat("lab-1")
-    beat = newer(records.to_bytes(lab.bus.load_heartbeat(ref)), "heartbeat")
+    beat = newer(wire.to_bytes(lab.bus.load_heartbeat(ref)), "heartbeat")
     raw.point(ref, raw.commit({"heartbeat.json": beat}, message="kakeya: heartbeat"))
     with pytest.raises(VersionSkewError):
         lab.bus.load_heartbeat(ref)

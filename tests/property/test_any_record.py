@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge import records
+from bridge import records, wire
 from bridge.errors import KakeyaError
 from tests.record_strategies import RECORDS
 from tests.strategies import values
@@ -21,26 +21,26 @@ def test_every_kind_of_record_is_tried() -> None:
 @given(data=st.data())
 def test_a_record_comes_back_as_it_was(kind: str, data: st.DataObject) -> None:
     record = data.draw(RECORDS[kind])
-    written = records.to_bytes(record)
-    again = records.parse(kind, written)
+    written = wire.to_bytes(record)
+    again = wire.parse(kind, written)
     assert again == record
-    assert records.to_bytes(again) == written
-    assert records.digest_of(again) == records.digest_of(record)
+    assert wire.to_bytes(again) == written
+    assert wire.digest_of(again) == wire.digest_of(record)
 
 
 @pytest.mark.parametrize("kind", RECORDS)
 @settings(max_examples=40)
 @given(data=st.data())
 def test_no_change_to_a_record_is_more_than_refused(kind: str, data: st.DataObject) -> None:
-    document = records.to_json(data.draw(RECORDS[kind]))
+    document = wire.to_json(data.draw(RECORDS[kind]))
     key = data.draw(st.sampled_from([*document, "later"]))
     document[key] = data.draw(values)
     try:
-        again = records.from_json(kind, document)
+        again = wire.from_json(kind, document)
     except KakeyaError as error:
         assert str(error)  # noqa: PT017 - nothing but our own errors is the point
         return
     if kind == "request":
-        assert records.to_json(again) == {
+        assert wire.to_json(again) == {
             name: value for name, value in document.items() if value is not None
         } | {"predictions": document.get("predictions") or []}

@@ -7,7 +7,7 @@ import time
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from bridge import records
+from bridge import records, wire
 from bridge.errors import ExitCode, ManifestError
 from presets.admission import check_request
 from presets.catalog import load_folder
@@ -20,7 +20,7 @@ NOOP = load_folder(PRESETS)["noop"]
 def reject(hostile: HostileManifest) -> ManifestError:
     """What the client raises, having asked the leaf and then the preset."""
     try:
-        problems = check_request(records.parse_request(hostile.data), NOOP)
+        problems = check_request(wire.parse_request(hostile.data), NOOP)
     except ManifestError as error:
         return error
     assert problems, f"{hostile.name}: let through: {hostile.data[:200]!r}"
@@ -39,7 +39,7 @@ def assert_recordable(error: ManifestError) -> None:
         message=error.message,
         problems=error.problems,
     )
-    assert records.parse("result", records.to_bytes(result)) == result
+    assert wire.parse("result", wire.to_bytes(result)) == result
 
 
 def test_the_manifest_that_the_corpus_starts_from_is_valid() -> None:

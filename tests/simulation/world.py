@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bridge import records
+from bridge import wire
 from bridge.bus.chain import Chain, Commit, Link, continue_chain
 from bridge.bus.endings import Signer
 from bridge.bus.profile import Profile
@@ -250,7 +250,7 @@ class MemoryBus:
             raise BusError("the ref is gone", where=ref)
         tree = parse_commit(self._world.objects[tip.oid].data)[0]
         data = self._world.blob(self._world.files(tree)["heartbeat.json"])
-        beat: Heartbeat = records.parse("heartbeat", data)
+        beat: Heartbeat = wire.parse("heartbeat", data)
         return beat
 
     def read(self, oid: str) -> bytes:

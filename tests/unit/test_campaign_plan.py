@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bridge import records
+from bridge import wire
 from bridge.campaigns import TRANSITIONS, Event, State, draw_diagram, draw_table, next_state
 from bridge.canonical import is_ulid, ulid_time_ms
 from bridge.cells import all_cells, cells_of, check_member, derive_request
@@ -51,11 +51,9 @@ def test_the_cells_of_a_node_are_every_combination_once() -> None:
 
 def test_everybody_derives_the_same_bytes_from_a_plan() -> None:
     plan = make_plan()
-    again = records.parse("campaign", records.to_bytes(plan))
+    again = wire.parse("campaign", wire.to_bytes(plan))
     for one, two in zip(all_cells(plan), all_cells(again), strict=True):
-        assert records.to_bytes(derive_request(plan, one)) == records.to_bytes(
-            derive_request(again, two)
-        )
+        assert wire.to_bytes(derive_request(plan, one)) == wire.to_bytes(derive_request(again, two))
 
 
 def test_each_cell_has_an_id_of_its_own_dated_as_its_campaign() -> None:
@@ -75,7 +73,7 @@ def test_a_derived_request_is_a_request() -> None:
     plan = make_plan()
     for cell in all_cells(plan):
         request = derive_request(plan, cell)
-        assert records.parse_request(records.to_bytes(request)) == request
+        assert wire.parse_request(wire.to_bytes(request)) == request
         assert dict(request.params) == {**plan.node(cell.node).params, **cell.values}
 
 

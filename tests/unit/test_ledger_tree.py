@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge import canonical, records
+from bridge import canonical, wire
 from bridge.bus.entry import ENTRY, kept_files, make_entry, restore_chain
 from bridge.bus.spine import entry_path, graft, key_path
 from bridge.errors import IntegrityError
@@ -83,7 +83,7 @@ class TestEntry:
         self.entry = make_entry(self.chain, "refs/heads/kakeya/archive/2026-01-02")
 
     def test_a_chain_comes_back_without_its_log(self) -> None:
-        entry = records.parse("entry", records.to_bytes(self.entry))
+        entry = wire.parse("entry", wire.to_bytes(self.entry))
         files = kept_files(self.chain)
         assert (ENTRY in files, "logs/1-000001.txt" in files) == (False, False)
         again = restore_chain(entry, self.memory.job, files, self.memory.blob, bus_id=BUS)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bridge import records
+from bridge import wire
 from presets.admission import check_request
 from presets.binding import bind
 from tests.full_preset import FULL, parse
@@ -20,7 +20,7 @@ VALID = make_valid(
 
 
 def problems_of(manifest: dict[str, Any]) -> tuple[str, ...]:
-    return check_request(records.from_json("request", manifest), PRESET)
+    return check_request(wire.from_json("request", manifest), PRESET)
 
 
 def test_a_request_that_fits_has_no_problems() -> None:

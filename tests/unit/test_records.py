@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from bridge import canonical, records
+from bridge import canonical, records, wire
 from bridge.errors import ExitCode, ManifestError
-from bridge.records import Prediction, Resources, VersionSkewError
+from bridge.records import Prediction, Resources
+from bridge.wire import VersionSkewError
 from tests import samples
 
 REQUEST = samples.make_request(
@@ -27,22 +28,22 @@ REQUEST = samples.make_request(
 
 
 def _changed(change: Callable[[dict[str, Any]], object]) -> bytes:
-    data = json.loads(records.to_bytes(REQUEST))
+    data = json.loads(wire.to_bytes(REQUEST))
     change(data)
     return json.dumps(data).encode()
 
 
 def test_a_record_is_canonical_json_and_a_newline() -> None:
-    data = records.to_bytes(REQUEST)
+    data = wire.to_bytes(REQUEST)
     assert data.endswith(b"}\n")
     assert canonical.encode(canonical.decode(data)) + b"\n" == data
     assert json.loads(data)["schema"] == "kakeya.request/1"
 
 
 def test_a_request_comes_back_as_it_was() -> None:
-    again = records.parse_request(records.to_bytes(REQUEST))
+    again = wire.parse_request(wire.to_bytes(REQUEST))
     assert again == REQUEST
-    assert records.digest_of(again) == records.digest_of(REQUEST)
+    assert wire.digest_of(again) == wire.digest_of(REQUEST)
     assert isinstance(again.labels, tuple)
     with pytest.raises(TypeError):
         again.params["n"] = 4  # type: ignore[index]
@@ -51,15 +52,15 @@ def test_a_request_comes_back_as_it_was() -> None:
 
 
 def test_what_is_absent_is_left_out() -> None:
-    data = records.to_json(samples.make_request(samples.make_id()))
+    data = wire.to_json(samples.make_request(samples.make_id()))
     assert not {"queue_timeout_s", "executor", "retry_of", "amends"} & set(data)
     assert data["predictions"] == []
 
 
 def test_the_digest_is_of_the_record_and_not_of_its_spelling() -> None:
-    spelled = json.dumps(records.to_json(REQUEST), indent=4).encode()
-    assert records.digest_of(records.parse_request(spelled)) == records.digest_of(REQUEST)
-    assert records.digest_of(REQUEST) != records.digest_of(
+    spelled = json.dumps(wire.to_json(REQUEST), indent=4).encode()
+    assert wire.digest_of(wire.parse_request(spelled)) == wire.digest_of(REQUEST)
+    assert wire.digest_of(REQUEST) != wire.digest_of(
         dataclasses.replace(REQUEST, nonce=samples.make_nonce())
     )
 
@@ -71,9 +72,9 @@ def test_a_manifest_under_a_key_may_differ_in_id_nonce_and_time_alone() -> None:
         nonce=samples.make_nonce(),
         requested_at="2027-01-01T00:00:00Z",
     )
-    assert records.manifest_digest(again) == records.manifest_digest(REQUEST)
+    assert wire.manifest_digest(again) == wire.manifest_digest(REQUEST)
     other = dataclasses.replace(again, priority=6)
-    assert records.manifest_digest(other) != records.manifest_digest(REQUEST)
+    assert wire.manifest_digest(other) != wire.manifest_digest(REQUEST)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_a_request_out_of_bounds_is_refused_at_its_path(
     change: Callable[[dict[str, Any]], object], path: str
 ) -> None:
     with pytest.raises(ManifestError) as caught:
-        records.parse_request(_changed(change), where="request.json")
+        wire.parse_request(_changed(change), where="request.json")
     assert caught.value.where == "request.json"
     assert {line.split(": ")[0] for line in caught.value.problems} == {path}
 
@@ -115,14 +116,14 @@ def test_a_request_out_of_bounds_is_refused_at_its_path(
 @pytest.mark.parametrize("name", [None, 1, "kakeya.claim/1", "kakeya.request/", "kakeya.request/0"])
 def test_another_schema_is_refused(name: object) -> None:
     with pytest.raises(ManifestError):
-        records.parse_request(_changed(lambda data: data.update(schema=name)))
+        wire.parse_request(_changed(lambda data: data.update(schema=name)))
 
 
 @pytest.mark.parametrize("major", ["2", "00002", "99999"])
 def test_a_newer_major_is_told_plainly(major: str) -> None:
     data = _changed(lambda data: data.update(schema=f"kakeya.request/{major}", anything=1))
     with pytest.raises(VersionSkewError, match="newer program") as caught:
-        records.parse_request(data)
+        wire.parse_request(data)
     assert caught.value.exit_code is ExitCode.REFUSED
     assert "upgrade" in caught.value.remedy
 
@@ -132,15 +133,15 @@ def test_other_records_let_a_newer_minor_add_fields() -> None:
     from bridge.bus.refs import JobRef
 
     claim = samples.make_claim(Chain("r", JobRef("any", 5, samples.make_id()), "t"))
-    data = {**records.to_json(claim), "later": {"x": 1}}
-    assert records.from_json("claim", data) == claim
+    data = {**wire.to_json(claim), "later": {"x": 1}}
+    assert wire.from_json("claim", data) == claim
 
 
 def test_a_large_record_is_refused_before_it_is_read() -> None:
     with pytest.raises(ManifestError, match="at most 65536"):
-        records.parse_request(b" " * (records.MAX_REQUEST_BYTES + 1))
+        wire.parse_request(b" " * (wire.MAX_REQUEST_BYTES + 1))
     with pytest.raises(ManifestError, match="at most 262144"):
-        records.parse("claim", b" " * (records.MAX_RECORD_BYTES + 1))
+        wire.parse("claim", b" " * (wire.MAX_RECORD_BYTES + 1))
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from bridge.client.settings import load_settings
 from bridge.client.signature import sign_by
 from bridge.errors import UsageError
 from bridge.git import Git
-from bridge.records import to_bytes
 from bridge.signing import verify_request
+from bridge.wire import to_bytes
 from tests import samples
 from tests.lab import git_in
 from tests.servers.child import server_env

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge import records
+from bridge import wire
 from bridge.records import LogChunk, Progress
 from bridge.runner.output import (
     MASK,
@@ -121,7 +121,7 @@ def test_no_report_of_a_job_is_more_than_a_record_may_hold(row: str, tmp_path: P
     progress = read_progress(tmp_path)
     if progress is not None:
         chunk = LogChunk("sha256:" + "0" * 64, "1" * 40, 1, 1, 0, "0" * 16, progress)
-        assert records.parse("log", records.to_bytes(chunk)) == chunk
+        assert wire.parse("log", wire.to_bytes(chunk)) == chunk
 
 
 def test_a_report_of_progress_is_read(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from bridge import records, schema
+from bridge import records, schema, wire
 from bridge.errors import ManifestError
 
 
@@ -69,7 +69,7 @@ def test_unique_items_cost_little() -> None:
 def test_a_published_schema_says_what_its_record_holds(kind: str) -> None:
     published = schema.load("bridge", kind)
     jsonschema.Draft202012Validator.check_schema(published)
-    assert published["$id"] == f"kakeya.{kind}/{records.PROTOCOL}"
+    assert published["$id"] == f"kakeya.{kind}/{wire.PROTOCOL}"
     assert published["properties"]["schema"] == {"const": published["$id"]}
     assert (published.get("additionalProperties") is False) == (kind == "request")
     fields = dataclasses.fields(records.KINDS[kind])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bridge import records
+from bridge import wire
 from bridge.bus.binding import MAX_FAULTS
 from bridge.bus.chain import Chain
 from bridge.bus.commits import compose_request, compose_step, requester_identity
@@ -251,7 +251,7 @@ def test_the_ledger_keeps_what_the_end_was_signed_with(
 ) -> None:
     ring = enrol(mac)
     chain = advance(job, ring, mac.identity, *events)
-    entry = records.parse("entry", records.to_bytes(make_entry(chain, "refs/x/archive")))
+    entry = wire.parse("entry", wire.to_bytes(make_entry(chain, "refs/x/archive")))
 
     def restore(keyring: Keyring, **changes: Any) -> Standing:
         again = restore_chain(
