@@ -235,6 +235,23 @@ def test_the_time_left_does_not_count_resumed_steps(tmp_path: Path) -> None:
     }
 
 
+def test_the_time_left_follows_the_part_that_runs() -> None:
+    now_s = [0.0]
+    display = Silent()
+    progress = Progress(display, clock=lambda: now_s[0])
+    for step in range(10, 301, 10):  # training, a tenth of a second a step
+        now_s[0] += 1.0
+        progress.report(step, 340, "training")
+    trained = display.shown[-1][2]
+    assert trained == pytest.approx(4.0)
+    for step in range(301, 321):  # prompts, a minute each
+        now_s[0] += 60.0
+        progress.report(step, 340, "prompt")
+    measured = display.shown[-1][2]
+    assert measured is not None
+    assert 0.9 * 20 * 60 < measured <= 20 * 60
+
+
 def test_the_bar_follows_the_steps() -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=60)

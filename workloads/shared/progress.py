@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 LINE_INTERVAL_S = 5.0
+HALF_LIFE_STEPS = 5.0
 
 
 class Display(Protocol):
@@ -68,16 +69,19 @@ class Bar:
 class Progress:
     """Writes `progress.jsonl` and shows each state on a `Display`.
 
-    The time left is the time each step took in this attempt times the steps that are left; steps
-    that a former attempt finished do not count as fast ones.
+    The time left is the steps that are left times what each of the last ones took: a mean whose
+    weights halve every `HALF_LIFE_STEPS`, since the parts of a run have steps of unlike length.
+    Steps that a former attempt finished do not count as fast ones.
     """
 
     def __init__(self, display: Display, clock: Callable[[], float] = time.monotonic) -> None:
         self._display = display
         self._clock = clock
         self._file: IO[str] | None = None
-        self._started_s = clock()
+        self._last_s = clock()
+        self._done = 0
         self._skipped = 0
+        self._weighted_s = self._weight = 0.0
 
     @classmethod
     def to_terminal(cls) -> Progress:
@@ -100,7 +104,7 @@ class Progress:
     def open(self, path: Path) -> None:
         """Start writing to `path`."""
         self._file = path.open("w", encoding="utf-8")
-        self._started_s = self._clock()
+        self._last_s = self._clock()
 
     def skip(self, steps: int = 1) -> None:
         """Steps that a former attempt finished, so that they do not flatter the estimate."""
@@ -108,15 +112,26 @@ class Progress:
 
     def report(self, step: int, total: int | None, note: str = "") -> None:
         """`step` of `total` steps are done."""
+        self._learn(step - self._skipped)
         eta_s = None
-        done = step - self._skipped
-        if total is not None and done > 0:
-            eta_s = round((self._clock() - self._started_s) / done * max(total - step, 0), 3)
+        if total is not None and self._weight:
+            eta_s = round(self._weighted_s / self._weight * max(total - step, 0), 3)
         if self._file is not None:
             row = {"step": step, "total": total, "eta_s": eta_s, "note": note}
             self._file.write(json.dumps(row, allow_nan=False) + "\n")
             self._file.flush()
         self._display.show(step, total, eta_s, note)
+
+    def _learn(self, done: int) -> None:
+        """So many steps were done by this attempt."""
+        new = done - self._done
+        if new <= 0:
+            return
+        now_s = self._clock()
+        kept = 0.5 ** (new / HALF_LIFE_STEPS)
+        self._weighted_s = kept * self._weighted_s + (1 - kept) * (now_s - self._last_s) / new
+        self._weight = kept * self._weight + 1 - kept
+        self._done, self._last_s = done, now_s
 
     def close(self) -> None:
         """Close the file and the display."""

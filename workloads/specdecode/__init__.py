@@ -62,8 +62,8 @@ def _measure(
         if config.rows
     ]
     halves = units if config.half and config.dtype == "float32" else []
-    pace.expect(len(units) + len(groups) + len(halves))
-    costs = _warm_up(config, context, subject, bench, seed)
+    pace.expect(config.warmups + len(units) + len(groups) + len(halves))
+    costs = _warm_up(config, context, pace, subject, bench, seed)
     for turn, unit in enumerate(units):
         key = f"unit {unit.id}"
         if not context.resume(key):
@@ -102,7 +102,9 @@ def _measure_more(
             pace.advance(f"bfloat16, {unit.id}")
 
 
-def _warm_up(config: Config, context: Context, subject: Subject, bench: Bench, seed: int) -> Costs:
+def _warm_up(
+    config: Config, context: Context, pace: Pace, subject: Subject, bench: Bench, seed: int
+) -> Costs:
     """Costs of a step and of a block; every arm once on every prompt, not counted."""
     warmups = _list_warmups(config, subject, seed)
     costs = measure_costs(bench, [unit.ids for unit in warmups])
@@ -110,6 +112,7 @@ def _warm_up(config: Config, context: Context, subject: Subject, bench: Bench, s
         key = f"warmup {unit.id}"
         if not context.resume(key):
             context.commit(key, measuring.measure_unit(bench, unit, costs, turn=turn))
+        pace.advance(f"warm-up {unit.id}")
     context.state(
         step_ms=round(costs.step_ms, 3),
         block_ms=round(costs.block_ms, 3),
