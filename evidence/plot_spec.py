@@ -11,14 +11,15 @@ from evidence.gates.shape import Reader
 
 PLOT_KINDS = ("forest", "ladder", "heatmap", "dots", "paired", "stack", "curve")
 _AXES = {"ladder": ("x",), "stack": ("x",), "curve": ("x",), "heatmap": ("x", "y")}
-_KEYS = {"kind", "metric", "x", "y", "title"}
+_KEYS = {"kind", "metric", "x", "y", "arms", "title"}
 
 
 @dataclass(frozen=True, slots=True)
 class PlotSpec:
     """One plot of the report: a kind, the metric it draws, and its axes' dimensions.
 
-    Where the kind is "curve", `x` names another metric.
+    Where the kind is "curve", `x` names another metric. `arms` are the two that a "paired" plot
+    joins; without them it takes the first two.
     """
 
     kind: str
@@ -26,6 +27,7 @@ class PlotSpec:
     x: str | None = None
     y: str | None = None
     title: str = ""
+    arms: tuple[str, ...] = ()
 
 
 def parse_plots(
@@ -58,8 +60,18 @@ def parse_plots(
             if other == metric:
                 reader.complain(f"{path}.x", f"{metric!r} against itself; another is wanted")
         title = reader.text(data.get("title", ""), f"{path}.title") or ""
-        found.append(PlotSpec(kind, metric, axes.get("x"), axes.get("y"), title))
+        arms = _parse_arms(data, kind, f"{path}.arms", reader)
+        found.append(PlotSpec(kind, metric, axes.get("x"), axes.get("y"), title, arms))
     return tuple(found)
+
+
+def _parse_arms(data: Any, kind: str, path: str, reader: Reader) -> tuple[str, ...]:
+    if "arms" not in data:
+        return ()
+    arms = reader.texts(data["arms"], path, NAME)
+    if kind != "paired" or len(set(arms)) != 2:
+        reader.complain(path, "two arms are wanted, of a paired plot alone")
+    return arms
 
 
 def _check_metric(name: str, path: str, metrics: Collection[str], reader: Reader) -> None:

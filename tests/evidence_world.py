@@ -91,6 +91,7 @@ def spec() -> dict[str, Any]:
             {"kind": "curve", "metric": "recall", "x": "speed"},
             {"kind": "dots", "metric": "speed"},
             {"kind": "paired", "metric": "speed"},
+            {"kind": "paired", "metric": "recall", "arms": ["sink_window", "full"]},
         ],
         "params": {"samples": PER_CELL},
         "predictions": [

@@ -243,7 +243,7 @@ def draw_paired(title: str, one: Metric, two: Metric) -> svg.Plot | None:
     words = (
         f"{len(pairs)} units: {risen} higher in {two.arm}, {fallen} lower, the dots are the metric"
     )
-    name = svg.plot_name("paired", one.name)
+    name = svg.plot_name("paired", one.name, *(place for _, place in one.at))
     drawn = svg.picture(name, title, words, (WIDTH, BOTTOM + 26), pieces)
     return svg.Plot(name, title, words, words, drawn)
 

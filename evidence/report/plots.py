@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from evidence.gaps import metrics_of
 from evidence.measuring import reads
+from evidence.metrics import Coordinates, Metric
 from evidence.plot_spec import PlotSpec
 from evidence.record import Assembled
 from evidence.report import figures
@@ -113,17 +114,16 @@ def _dots(assembled: Assembled, spec: PlotSpec) -> Iterator[Plot | None]:
 
 
 def _paired(assembled: Assembled, spec: PlotSpec) -> Iterator[Plot | None]:
-    found = [
-        metric
-        for metric in assembled.metrics
-        if metric.name == spec.metric and metric.arm and not metric.fault
-    ]
-    for one in found[:1]:
-        for two in found[1:]:
-            if two.at == one.at:
-                title = spec.title or f"{spec.metric}: {one.arm} and {two.arm}"
-                yield figures.draw_paired(title, one, two)
-                return
+    found: dict[Coordinates, dict[str, Metric]] = {}
+    for metric in assembled.metrics:
+        if metric.name == spec.metric and metric.arm and not metric.fault:
+            found.setdefault(metric.at, {})[metric.arm] = metric
+    for at, arms in found.items():
+        pair = [arms[arm] for arm in spec.arms or list(arms)[:2] if arm in arms]
+        if len(pair) == 2:
+            title = spec.title or f"{spec.metric}: {pair[0].arm} and {pair[1].arm}"
+            where = ", ".join(f"{key} {value}" for key, value in at)
+            yield figures.draw_paired(f"{title} ({where})" if where else title, *pair)
 
 
 _DRAWERS = {

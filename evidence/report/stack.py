@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evidence.report import svg
+from evidence.report.labels import LETTER
 from evidence.report.text import short
 
 WIDTH, LEFT, RIGHT, BAR, GAP = 460.0, 92.0, 400.0, 24.0, 14.0
@@ -26,10 +27,12 @@ def draw_stack(
     if not sums or max(sums.values()) <= 0:
         return None
     pieces, used = svg.legend(places, 16, WIDTH)
-    slope, offset = svg.scale((0.0, max(sums.values())), (LEFT, RIGHT))
     unit = rows[0]["unit"] if rows[0]["unit"] not in (None, "1") else ""
+    told = {arm: f"{short(str(total))} {unit}".strip() for arm, total in sums.items()}
+    right = min(RIGHT, WIDTH - 8 - LETTER * max(map(len, told.values())))
+    slope, offset = svg.scale((0.0, max(sums.values())), (LEFT, right))
     words = []
-    for index, (arm, total) in enumerate(sums.items()):
+    for index, (arm, said) in enumerate(told.items()):
         top = used + 12 + index * (BAR + GAP)
         start = 0.0
         pieces.append(svg.text(LEFT - 8, top + BAR * 0.68, arm, anchor="end"))
@@ -38,8 +41,9 @@ def draw_stack(
             style = f"fill:var(--{svg.arm_colour(place)})"
             pieces.append(svg.box(start * slope + offset, top, value * slope, BAR, style))
             start += value
-        end, said = start * slope + offset, f"{short(str(total))} {unit}".strip()
-        pieces.append(svg.text(end + 5, top + BAR * 0.68, said, kind="soft small"))
+        pieces.append(
+            svg.text(start * slope + offset + 5, top + BAR * 0.68, said, kind="soft small")
+        )
         parts = ", ".join(
             f"{name} {short(str(found[arm, name]))}" for name in places if (arm, name) in found
         )

@@ -8,15 +8,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-ARM_COLOURS = 6
+ARM_COLOURS = 12
 _STYLE = """
 :root{--ink:#1b1f24;--soft:#5a6270;--line:#d4d8de;--surface:#fff;--heat:#1f5fbf;--heat-ink:#fff;
 --pass:#1a7f45;--fail:#c4302b;--inconclusive:#a35c00;--missing:#6b7280;--error:#c4302b;
---a0:#2563c9;--a1:#c2570c;--a2:#0f8a7e;--a3:#8b44c4;--a4:#a8326e;--a5:#5f6b16}
+--a0:#2563c9;--a1:#c2570c;--a2:#0f8a7e;--a3:#8b44c4;--a4:#a8326e;--a5:#5f6b16;
+--a6:#4b5563;--a7:#9a6700;--a8:#2b8a3e;--a9:#0b98c7;--a10:#d6336c;--a11:#7c4a21}
 @media (prefers-color-scheme:dark){:root{--ink:#e8eaee;--soft:#a3abb8;--line:#3a414c;
 --surface:#16191e;--heat:#7db0ff;--heat-ink:#0b1220;--pass:#4cc47f;--fail:#ff7b72;
 --inconclusive:#e3a34a;--missing:#9aa3b2;--error:#ff7b72;
---a0:#79a8ff;--a1:#ff9d5c;--a2:#45cfc0;--a3:#c99bff;--a4:#ff8cc0;--a5:#c3d15a}}
+--a0:#79a8ff;--a1:#ff9d5c;--a2:#45cfc0;--a3:#c99bff;--a4:#ff8cc0;--a5:#c3d15a;
+--a6:#aab4c4;--a7:#f0c04a;--a8:#6fdc82;--a9:#5cd0ff;--a10:#ff6f91;--a11:#d3a27a}}
 text{font:12px system-ui,sans-serif;fill:var(--ink)}
 .soft{fill:var(--soft)}.small{font-size:11px}.tiny{font-size:10.5px}.strong{font-weight:600}
 """.strip()

@@ -57,8 +57,10 @@ def short(number: str | None, digits: int = 4) -> str:
         return "–"
     if number in ("inf", "-inf"):
         return number.replace("inf", "∞")
-    text = f"{float(number):.{digits}g}"
-    return text if abs(float(text)) < 1e5 or "e" in text else number
+    value = float(number)
+    if 10**digits <= abs(value) < 1e7:  # whole numbers are read more easily than 1.015e+04
+        return f"{value:.0f}"
+    return f"{value:.{digits}g}"
 
 
 def interval_text(row: Mapping[str, Any] | None) -> str:

@@ -167,6 +167,8 @@ BAD_SPECS: list[tuple[str, Any, str]] = [
     ("plots", [{"kind": "dots", "metric": "unknown"}], "$.plots[0].metric"),
     ("plots", [{"kind": "heatmap", "metric": "recall", "x": "context"}], "$.plots[0].y"),
     ("plots", [{"kind": "curve", "metric": "recall"}], "$.plots[0].x"),
+    ("plots", [{"kind": "paired", "metric": "speed", "arms": ["a"]}], "$.plots[0].arms: two arms"),
+    ("plots", [{"kind": "dots", "metric": "speed", "arms": ["a", "b"]}], "$.plots[0].arms: two"),
     ("plots", [{"kind": "curve", "metric": "recall", "x": "recall"}], "$.plots[0].x: 'recall' ag"),
     (
         "plots",

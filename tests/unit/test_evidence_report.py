@@ -21,6 +21,7 @@ from evidence.record import Assembled
 from evidence.report.markdown import MARKER, MAX_CHARACTERS, draw_markdown, escape
 from evidence.report.page import draw_page
 from evidence.report.plots import draw_plots
+from evidence.report.text import short
 from tests.evidence_world import facts, sample_rows, spec, write_job
 
 HOSTILE = "<script>alert(1)</script>|`x`](http://evil.example)@everyone\n# x\x1b[31m"
@@ -136,6 +137,8 @@ def test_every_figure_is_well_formed_and_described(assembled: Assembled) -> None
         "curve-recall-speed",
         "dots-speed",
         "paired-speed",
+        "paired-recall-256",
+        "paired-recall-512",
         "timeline",
     } <= names
     for plot in plots:
@@ -158,6 +161,29 @@ def test_a_stack_adds_its_parts_up(assembled: Assembled) -> None:
     longest = max(totals)
     for width, total in zip(widths.values(), totals, strict=True):
         assert abs(width - 308 * total / longest) < 1
+
+
+def test_a_pair_joins_the_arms_that_were_asked_for(assembled: Assembled) -> None:
+    plot = next(one for one in draw_plots(assembled) if one.name == "paired-recall-512")
+    assert plot.title.endswith("(context 512)")
+    words = [piece.text for piece in ElementTree.fromstring(plot.svg) if piece.tag.endswith("text")]
+    assert words[-2:] == ["sink_window", "full"]
+
+
+@pytest.mark.parametrize(
+    ("number", "digits", "told"),
+    [
+        ("0.123456", 4, "0.1235"),
+        ("10151.26", 4, "10151"),
+        ("-123456", 4, "-123456"),
+        ("123456789", 4, "1.235e+08"),
+        ("5742.3", 3, "5742"),
+        ("-inf", 4, "-∞"),
+        (None, 4, "–"),
+    ],
+)
+def test_numbers_are_shortened_for_the_eye(number: str | None, digits: int, told: str) -> None:
+    assert short(number, digits) == told
 
 
 def test_the_heat_map_says_every_cell(assembled: Assembled) -> None:
