@@ -9,7 +9,7 @@ from typing import Any
 
 from evidence.numbers import format_value
 from evidence.record import Assembled
-from evidence.report.svg import Plot
+from evidence.report.svg import ARM_STYLE, Plot
 from evidence.report.text import (
     flatten,
     headline,
@@ -50,13 +50,19 @@ def draw_page(assembled: Assembled, plots: Sequence[Plot], transitions: Sequence
         gates=[_gate(row) for row in sort_gates(record["gates"])],
         gaps=sorted(record["gaps"], key=lambda row: not row["load_bearing"]),
         plots=[{"plot": plot, "svg": Markup(plot.svg)} for plot in plots],  # noqa: S704 - escaped
-        style=Markup(folder.joinpath("report.css").read_text("utf-8")),  # noqa: S704 - our file
+        style=Markup(read_style()),  # noqa: S704 - our file
         transitions=list(transitions),
         samples=[_sample(row) for row in islice(assembled.selection.counted, MAX_SAMPLE_ROWS)],
         sample_count=len(assembled.selection.counted),
         command=verify_command(record),
         facts=_facts(record),
     )
+
+
+def read_style() -> str:
+    """The style sheet of a page, with the colours of arms."""
+    sheet = resources.files("evidence").joinpath("templates", "report.css")
+    return sheet.read_text("utf-8") + ARM_STYLE
 
 
 def _gate(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,17 +8,30 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-ARM_COLOURS = 12
+_LIGHT = (
+    "#2563c9", "#c2570c", "#0f8a7e", "#8b44c4", "#a8326e", "#5f6b16",
+    "#4b5563", "#9a6700", "#2b8a3e", "#0b98c7", "#d6336c", "#7c4a21",
+)  # fmt: skip
+_DARK = (
+    "#79a8ff", "#ff9d5c", "#45cfc0", "#c99bff", "#ff8cc0", "#c3d15a",
+    "#aab4c4", "#f0c04a", "#6fdc82", "#5cd0ff", "#ff6f91", "#d3a27a",
+)  # fmt: skip
+
+
+def _root(colours: Sequence[str]) -> str:
+    """A CSS rule that gives each arm its colour."""
+    return ":root{" + ";".join(f"--a{index}:{one}" for index, one in enumerate(colours)) + "}"
+
+
+ARM_STYLE = f"{_root(_LIGHT)}\n@media (prefers-color-scheme:dark){{{_root(_DARK)}}}\n"
+"""The colours of arms, for a page as for a picture that stands alone."""
+
 _STYLE = """
 :root{--ink:#1b1f24;--soft:#5a6270;--line:#d4d8de;--surface:#fff;--heat:#1f5fbf;--heat-ink:#fff;
---pass:#1a7f45;--fail:#c4302b;--inconclusive:#a35c00;--missing:#6b7280;--error:#c4302b;
---a0:#2563c9;--a1:#c2570c;--a2:#0f8a7e;--a3:#8b44c4;--a4:#a8326e;--a5:#5f6b16;
---a6:#4b5563;--a7:#9a6700;--a8:#2b8a3e;--a9:#0b98c7;--a10:#d6336c;--a11:#7c4a21}
+--pass:#1a7f45;--fail:#c4302b;--inconclusive:#a35c00;--missing:#6b7280;--error:#c4302b}
 @media (prefers-color-scheme:dark){:root{--ink:#e8eaee;--soft:#a3abb8;--line:#3a414c;
 --surface:#16191e;--heat:#7db0ff;--heat-ink:#0b1220;--pass:#4cc47f;--fail:#ff7b72;
---inconclusive:#e3a34a;--missing:#9aa3b2;--error:#ff7b72;
---a0:#79a8ff;--a1:#ff9d5c;--a2:#45cfc0;--a3:#c99bff;--a4:#ff8cc0;--a5:#c3d15a;
---a6:#aab4c4;--a7:#f0c04a;--a8:#6fdc82;--a9:#5cd0ff;--a10:#ff6f91;--a11:#d3a27a}}
+--inconclusive:#e3a34a;--missing:#9aa3b2;--error:#ff7b72}}
 text{font:12px system-ui,sans-serif;fill:var(--ink)}
 .soft{fill:var(--soft)}.small{font-size:11px}.tiny{font-size:10.5px}.strong{font-weight:600}
 """.strip()
@@ -54,7 +67,7 @@ def picture(
         f'role="img" aria-labelledby="{label}-t {label}-d">'
         f'<title id="{label}-t">{clean(title)}</title>'
         f'<desc id="{label}-d">{clean(description)}</desc>'
-        f"<style>{_STYLE}</style>{''.join(body)}</svg>"
+        f"<style>{ARM_STYLE}{_STYLE}</style>{''.join(body)}</svg>"
     )
 
 
@@ -130,7 +143,7 @@ def plot_name(*parts: str) -> str:
 
 def arm_colour(index: int) -> str:
     """The colour variable of the n-th arm."""
-    return f"a{index % ARM_COLOURS}"
+    return f"a{index % len(_LIGHT)}"
 
 
 def legend(arms: Sequence[str], y: float, width: float, x: float = 8.0) -> tuple[list[str], float]:

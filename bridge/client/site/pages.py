@@ -20,6 +20,7 @@ from bridge.client.site.trends import Key, Trends
 from evidence.report import svg
 from evidence.report.figures import draw_timeline
 from evidence.report.forest import draw_forest
+from evidence.report.page import read_style as read_report_style
 from evidence.report.text import flatten, interval_text, place, short, sort_gates
 
 MAX_FIGURES = 40
@@ -206,8 +207,7 @@ def read_template(name: str) -> str:
 
 def read_style() -> str:
     """The style sheet: that of the reports, and what the site adds."""
-    report = resources.files("evidence").joinpath("templates", "report.css").read_text("utf-8")
-    return report + read_template("site.css")
+    return read_report_style() + read_template("site.css")
 
 
 def clip(value: object, limit: int = MAX_TEXT) -> str:
